@@ -1,0 +1,1 @@
+"""How sites learn together: the guard, the Flower apps, the rounds."""

@@ -1,0 +1,52 @@
+"""`kith train`: a run over sites in this process."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    group: Annotated[Path, typer.Option(help="The coordinator's folder: contract.toml, keys.json, coordinator.pem.")],
+    site: Annotated[list[Path], typer.Option(help="A site's folder (site.toml, key.pem, ledger.sqlite); repeat.")],
+    epsilon: Annotated[str, typer.Option(help="Budget of the run for each employee, at delta.")],
+    delta: Annotated[str, typer.Option(help="Probability, well below one in the number of people.")],
+    use_case: Annotated[str, typer.Option(help="The purpose.")] = "retention",
+    trust: Annotated[str, typer.Option(help="local; secure-sum is not yet to be had.")] = "local",
+    run: Annotated[str, typer.Option(help="The run's id; a new one if none.")] = "",
+    runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train embedded: the Flower apps and the sites' guards in this process. The release is in runs/<run id>/release."""
+    from rich.console import Console
+
+    from models.planning import check_trust
+    from privacy.plan import decimal
+
+    check_trust(trust)
+    amounts = decimal(epsilon, "--epsilon"), decimal(delta, "--delta")
+    name = run or new_run_id(use_case)
+    with Console(stderr=True).status("starting") as status:
+        from federation.embedded import run_embedded
+        from federation.training_run import Settings
+
+        release = run_embedded(
+            group,
+            site,
+            Settings(name, use_case, *amounts, trust),
+            runs / name,
+            lambda what, done, steps: status.update(f"{what}, {done} of {steps}"),
+        )
+    print(json.dumps({"run": name, "release": str(release)}) if as_json else f"release: {release}")
+
+
+def new_run_id(use_case: str) -> str:
+    """A fresh run id."""
+    return f"{use_case}-{secrets.token_hex(4)}"

@@ -1,0 +1,154 @@
+"""The command line, and nothing else: one Typer app made of the packages' own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+# Nothing that Kith starts reports to anybody. Set before any library is imported; child processes inherit it.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+import typer
+
+from federation import commands as federation_commands
+from models import commands as models_commands
+from privacy import commands as privacy_commands
+from privacy.errors import InputError, KithError
+from records import commands as records_commands
+from serving import commands as serving_commands
+
+if TYPE_CHECKING:
+    from federation.demonstration import Demonstrated
+
+app = typer.Typer(
+    help="Federated personalization for a group of companies, with a privacy cost that an officer can check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for commands in (records_commands, models_commands, federation_commands, privacy_commands, serving_commands):
+    app.add_typer(commands.app)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Do all of it, stop the service, and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="TCP port; 3000, or any free one with --once.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the made-up people.")] = 7,
+    runs: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
+) -> None:
+    """The whole story on a made-up group: train under differential privacy, certify, verify, serve, recommend, decide."""
+    from rich.console import Console
+
+    began = time.monotonic()
+    run = federation_commands.new_run_id("demo")
+    with Console(stderr=True).status("starting") as status:
+        from federation.demonstration import demonstrate
+        from privacy.verify import verify_release
+        from serving import walkthrough
+        from serving.launch import started
+
+        told = demonstrate(
+            runs / run, run, seed, lambda what, done, steps: status.update(f"{what}, {done} of {steps}")
+        )
+        status.update("verifying")
+        verdict = verify_release(told.release, told.keys)
+        if verdict.failed is not None:
+            raise KithError(f"check {verdict.failed.number} ({verdict.failed.name}): {verdict.failed.detail}")
+        status.update("starting the service")
+        state = told.folder / "serving"
+        state.mkdir(mode=0o700)
+        holders = walkthrough.credentials(state, told.person["site"])
+        service = started([told.release], port=_port(port, once), pinned=told.keys, state=state)
+        with service as url:
+            answers = walkthrough.walk(url, holders, told.person) if once else {}
+            status.stop()
+            document = {**told.to_document(), "verified": verdict.to_document(), "service": {"url": url, **answers}}
+            document["seconds"] = round(time.monotonic() - began, 1)
+            body = told.folder / "request.json"
+            body.write_text(json.dumps(told.person), encoding="utf-8")
+            if as_json:
+                print(json.dumps(document, indent=2), flush=True)
+            else:
+                _print_demonstration(told, document, walkthrough.curl_lines(url, holders, body))
+            if not once:
+                _wait_for_interrupt()
+
+
+def main() -> None:
+    """Run the command line; Kith's own errors end as one line on standard error with their exit status."""
+    try:
+        app()
+    except KithError as error:
+        print(f"kith: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _port(asked: int | None, once: bool) -> int:
+    """The port asked for; else 3000, or a free one where the service only lives for a moment."""
+    from serving.launch import DEFAULT_HOST, DEFAULT_PORT
+
+    wanted = asked or (0 if once else DEFAULT_PORT)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((DEFAULT_HOST, wanted))
+        except OSError:
+            raise InputError(f"port {wanted}: expected it free, got one in use; say --port") from None
+        return int(probe.getsockname()[1])
+
+
+def _print_demonstration(told: Demonstrated, document: dict[str, Any], lines: tuple[str, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    columns = ("site", "people", "mu²", "epsilon", "local", "federated", "personal", "pooled, no privacy")
+    table = Table(*columns, title="AUC on made-up people who are in no site's table")
+    for site in told.sites:
+        figures = (site.auc_local, site.auc_federated, site.auc_personal, site.auc_pooled_without_privacy)
+        mu2 = f"{float(site.mu2):.5f}"
+        table.add_row(site.site, f"{site.people:,}", mu2, site.epsilon, *(f"{figure:.3f}" for figure in figures))
+    console.print(table)
+    cost = told.certificate.cost
+    console.print(
+        "These figures, and the head counts, were computed without noise. Only a demonstration on made-up people may"
+        " show them uncharged.",
+        style="yellow",
+    )
+    console.print(
+        f"epsilon = {cost.epsilon} at delta = {cost.delta} per employee (closed form; PLD: {cost.epsilon_pld}), verified:"
+        f" kith verify {told.release} --keys {told.keys}"
+    )
+    service = document["service"]
+    if "explanation" in service:
+        explained = service["explanation"]
+        console.print(f"recommendation {explained['id']}: {service['decision']['status']}. Why:")
+        for term in explained["terms"][:5]:
+            console.print(f"  {term['points']:+.2f}  {term['words']}", highlight=False)
+    else:
+        console.print("Try it:", style="bold")
+        for line in lines:
+            print(line)
+    console.print(f"{document['seconds']} s in all", style="dim")
+
+
+def _wait_for_interrupt() -> None:
+    print("serving until Ctrl-C", flush=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""The public feature space: how one employee's row becomes a bounded vector on an integer grid.
+
+Every bound, vocabulary and bin edge comes from the contract, never from the data, so the space costs no privacy and is
+equal, byte for byte, at every site. A row is encoded as
+
+    intercept      1
+    number         its place in [low, high] as a line in [-1, 1]; one of 4 coarse and one of 16 fine equal bins; or missing
+    ordered        its place in the order as a line in [-1, 1]; one indicator per value (and one of 4 coarse bins where it
+                   has more than 8 values); or missing
+    category       one indicator per value; or missing
+
+in steps of 2**-10, truncated toward zero. So every row has a public bound on its L2 norm (`FeatureSpace.radius`), by
+construction and without looking at any row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy import canonical
+from privacy.errors import InputError
+from records.contract import CategoryColumn, Contract, NumberColumn, NumberLabel, OrderedColumn
+from records.minimize import MinimizedRows
+
+GRID: Final = 10
+"""Features are whole multiples of 2**-GRID."""
+ONE: Final = 2**GRID
+COARSE: Final = 4
+FINE: Final = 16
+MANY_VALUES: Final = 8
+MAX_WIDTH: Final = 4_000
+"""Second moments have width * (width + 1) / 2 coordinates, each with its noise."""
+
+LOGISTIC: Final = "logistic"
+LINEAR: Final = "linear"
+
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class NumberFeature:
+    """A number with public bounds; 22 coordinates: line, 4 coarse bins, 16 fine bins, missing."""
+
+    column: str
+    low: float
+    high: float
+    unit: str
+
+    width = 1 + COARSE + FINE + 1
+    most_active = 3
+
+    def encode(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(n, width) grid steps of n numbers, NaN where missing; values outside the bounds are clipped to them."""
+        missing = np.isnan(numbers)
+        place = np.clip((np.where(missing, self.low, numbers) - self.low) / (self.high - self.low), 0.0, 1.0)
+        line = np.trunc((2 * place - 1) * ONE).astype(np.int64)[:, None]
+        encoded = np.hstack([line, _bins(place, COARSE), _bins(place, FINE), np.zeros_like(line)])
+        return _or_missing(encoded, missing)
+
+    def parse(self, value: Value) -> float:
+        """One given value as a float, NaN where missing.
+
+        Raises:
+            InputError: for anything but a finite number or None.
+        """
+        if value is None:
+            return math.nan
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"feature {self.column!r}: expected a finite number or null, got something else")
+        return float(value)
+
+    def to_document(self) -> dict[str, Any]:
+        """What is published and hashed."""
+        return {
+            "column": self.column,
+            "kind": "number",
+            "low": repr(float(self.low)),
+            "high": repr(float(self.high)),
+            "unit": self.unit,
+        }
+
+
+@dataclass(frozen=True)
+class ChoiceFeature:
+    """One of the contract's values: a category, or values in order."""
+
+    column: str
+    values: tuple[str, ...]
+    ordered: bool
+
+    @cached_property
+    def width(self) -> int:
+        """Indicators, the missing one, and for an order its line and (from 9 values on) its coarse bins."""
+        return len(self.values) + 1 + (1 + self._coarse if self._has_line else 0)
+
+    @cached_property
+    def most_active(self) -> int:
+        """How many coordinates of one row can be other than zero at once, each at most 1 in size."""
+        return 1 + ((2 if self._coarse else 1) if self._has_line else 0)
+
+    @property
+    def _has_line(self) -> bool:
+        return self.ordered and len(self.values) > 2
+
+    @property
+    def _coarse(self) -> int:
+        return COARSE if len(self.values) > MANY_VALUES else 0
+
+    def encode(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n, width) grid steps of n positions in `values`, -1 where missing."""
+        missing = codes < 0
+        place = np.where(missing, 0, codes)
+        blocks = [np.eye(len(self.values), dtype=np.int64)[place] * ONE]
+        if self._has_line:
+            share = place / (len(self.values) - 1)
+            blocks.append(np.trunc((2 * share - 1) * ONE).astype(np.int64)[:, None])
+            if self._coarse:
+                blocks.append(_bins(share, COARSE))
+        blocks.append(np.zeros((len(codes), 1), dtype=np.int64))
+        return _or_missing(np.hstack(blocks), missing)
+
+    def parse(self, value: Value) -> int:
+        """The position of one given value, -1 where missing.
+
+        Raises:
+            InputError: for a value that the contract does not list.
+        """
+        if value is None:
+            return -1
+        if not isinstance(value, str) or value not in self.values:
+            expected = ", ".join(self.values[:12]) + (", …" if len(self.values) > 12 else "")
+            raise InputError(f"feature {self.column!r}: expected null or one of {expected}; got something else")
+        return self.values.index(value)
+
+    def to_document(self) -> dict[str, Any]:
+        """What is published and hashed."""
+        return {"column": self.column, "kind": "ordered" if self.ordered else "category", "values": list(self.values)}
+
+
+Feature = NumberFeature | ChoiceFeature
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """The features in the contract's order, and the link from score to label.
+
+    Attributes:
+        label: name of the label's column.
+        link: "logistic" (label 0/1, scores are log-odds) or "linear" (label scaled to [0, 1]).
+        features: in the order of their coordinates, which follow the intercept.
+    """
+
+    label: str
+    link: str
+    features: tuple[Feature, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a space that nothing can be learned in.
+
+        Raises:
+            InputError: without features, with a name twice, or wider than 4,000 coordinates.
+        """
+        names = [feature.column for feature in self.features]
+        if not names or len(set(names)) != len(names):
+            raise InputError("features: expected at least one column that may train, each once, got otherwise")
+        if self.link not in (LOGISTIC, LINEAR):
+            raise InputError(f"link: expected {LOGISTIC} or {LINEAR}, got {self.link!r}")
+        if self.width > MAX_WIDTH:
+            raise InputError(f"features: expected at most {MAX_WIDTH} coordinates, got {self.width}: fewer categories")
+
+    @classmethod
+    def from_contract(cls, contract: Contract) -> FeatureSpace:
+        """The space of a contract's columns that may train.
+
+        Raises:
+            InputError: if there is none, or if they take more than 4,000 coordinates.
+        """
+        features: list[Feature] = []
+        for column in contract.columns:
+            if isinstance(column, NumberColumn) and column.train:
+                features.append(NumberFeature(column.name, column.low, column.high, column.unit))
+            elif isinstance(column, CategoryColumn | OrderedColumn) and column.train:
+                features.append(ChoiceFeature(column.name, column.values, isinstance(column, OrderedColumn)))
+        link = LINEAR if isinstance(contract.label, NumberLabel) else LOGISTIC
+        return cls(contract.label.column, link, tuple(features))
+
+    @cached_property
+    def width(self) -> int:
+        """Number of coordinates d, the intercept included."""
+        return 1 + sum(feature.width for feature in self.features)
+
+    @cached_property
+    def slices(self) -> Mapping[str, slice]:
+        """Where each column's coordinates stand."""
+        result, start = {}, 1
+        for feature in self.features:
+            result[feature.column] = slice(start, start + feature.width)
+            start += feature.width
+        return result
+
+    @property
+    def squared_radius(self) -> int:
+        """Public bound on a row's squared L2 norm; every coordinate is at most 1."""
+        return 1 + sum(feature.most_active for feature in self.features)
+
+    @property
+    def radius(self) -> float:
+        """Public bound on a row's L2 norm."""
+        return math.sqrt(self.squared_radius)
+
+    def design(self, rows: MinimizedRows) -> NDArray[np.int64]:
+        """(n, d) grid steps of all rows; `design / 2**GRID` is the real-valued encoding."""
+        blocks = [np.full((len(rows.row), 1), ONE, dtype=np.int64)]
+        for feature in self.features:
+            if isinstance(feature, NumberFeature):
+                blocks.append(feature.encode(rows.numbers[feature.column]))
+            else:
+                blocks.append(feature.encode(rows.codes[feature.column].astype(np.int64)))
+        return np.hstack(blocks)
+
+    def active(self, values: Mapping[str, Value]) -> NDArray[np.float64]:
+        """(d,) encoding of one person; a column that is not given counts as missing.
+
+        Raises:
+            InputError: for an unknown column, an unlisted value, a NaN or a wrong type; it never shows the value.
+        """
+        unknown = set(values) - set(self.slices)
+        if unknown:
+            expected = ", ".join(self.slices)
+            raise InputError(f"features: expected only the columns {expected}; got {len(unknown)} others")
+        blocks = [np.array([[ONE]], dtype=np.int64)]
+        for feature in self.features:
+            parsed = feature.parse(values.get(feature.column))
+            kind = np.float64 if isinstance(feature, NumberFeature) else np.int64
+            blocks.append(feature.encode(np.array([parsed], dtype=kind)))
+        return np.hstack(blocks)[0] / ONE
+
+    def to_document(self) -> dict[str, Any]:
+        """What is published with a release and hashed into `digest`."""
+        return {
+            "label": self.label,
+            "link": self.link,
+            "grid": GRID,
+            "features": [feature.to_document() for feature in self.features],
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of the canonical document: both sides of a plan must name the same."""
+        return hashlib.sha256(canonical.to_bytes(self.to_document())).hexdigest()
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> FeatureSpace:
+        """The space that `to_document` wrote.
+
+        Raises:
+            InputError: for anything else.
+        """
+        try:
+            if document["grid"] != GRID:
+                raise InputError(f"feature space grid: expected {GRID}, got {document['grid']!r:.20}")
+            features = tuple(_feature(item) for item in document["features"])
+            return cls(str(document["label"]), str(document["link"]), features)
+        except (KeyError, TypeError, ValueError):
+            raise InputError("feature space: expected label, link, grid and features, got otherwise") from None
+
+
+def _feature(document: Mapping[str, Any]) -> Feature:
+    if document["kind"] == "number":
+        low, high = float(document["low"]), float(document["high"])
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise InputError(f"feature {document['column']!r}: expected finite low < high, got otherwise")
+        return NumberFeature(document["column"], low, high, document["unit"])
+    if document["kind"] in ("category", "ordered"):
+        return ChoiceFeature(document["column"], tuple(document["values"]), document["kind"] == "ordered")
+    raise InputError(f"feature {document['column']!r}: expected number, category or ordered, got another kind")
+
+
+def _bins(place: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    return np.eye(count, dtype=np.int64)[np.minimum((place * count).astype(np.int64), count - 1)] * ONE
+
+
+def _or_missing(encoded: NDArray[np.int64], missing: NDArray[np.bool_]) -> NDArray[np.int64]:
+    encoded[missing] = 0
+    encoded[missing, -1] = ONE
+    return encoded

@@ -1,0 +1,171 @@
+"""The public rule that turns a feature space, head-count bounds and a budget into a plan. No data enters it.
+
+Second moments once, then ROUNDS gradient sums at the current weights. The clip is half of the public bound R on a
+row's norm: residuals are seldom above one half, and half the clip is half the noise. Both choices, and the split of
+the budget, were made on ds_jobchange, hr_comma_sep and ibm_attrition together (docs/adr/0004) and are fixed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features import GRID, FeatureSpace
+from privacy.accounting import mu_squared_for
+from privacy.errors import InputError, Refused
+from privacy.plan import TRUSTS, GaussianSum, Plan, SiteBound
+
+ROUNDS: Final = 12
+MOMENTS_SHARE: Final = Fraction(1, 4)
+"""Share of mu² spent on the second moments."""
+CLIP_SHARE: Final = 0.5
+"""The gradient clip as a share of the public row norm R."""
+RESIDUAL_GRID: Final = 14
+GRADIENT_GRID: Final = GRID + RESIDUAL_GRID
+
+SECOND_MOMENTS: Final = "second-moments"
+GRADIENT: Final = "gradient"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a feature space fixes about a released sum: all but how often and with how much noise."""
+
+    name: str
+    coordinates: int
+    grid: int
+    sensitivity: int
+
+    @classmethod
+    def of(cls, event: GaussianSum) -> Shape:
+        """The shape of a plan's event."""
+        return cls(event.name, event.coordinates, event.grid, event.sensitivity)
+
+
+def mechanism(space: FeatureSpace) -> tuple[Shape, Shape]:
+    """The sums that a site is prepared to release, in order: second moments, then gradients."""
+    pairs = space.width * (space.width + 1) // 2
+    sensitivity = gradient_sensitivity(gradient_clip(space))
+    return (
+        Shape(SECOND_MOMENTS, pairs, 2 * GRID, moments_sensitivity(space)),
+        Shape(GRADIENT, space.width, GRADIENT_GRID, sensitivity),
+    )
+
+
+def make_plan(
+    space: FeatureSpace,
+    people_at_most: Mapping[str, int],
+    use_case: str,
+    mu_squared: Fraction,
+    delta: Decimal,
+    trust: str,
+    rounds: int = ROUNDS,
+) -> Plan:
+    """The plan of one run that costs each employee at most `mu_squared`.
+
+    Args:
+        space: the public feature space.
+        people_at_most: declared public head-count bound of each site.
+        use_case: the purpose.
+        mu_squared: budget of the run for every employee.
+        delta: where epsilon will be stated.
+        trust: "local"; "secure-sum" is refused until the masks exist.
+        rounds: gradient sums; the public rule's number unless something is being tested.
+
+    Raises:
+        Refused: for trust "secure-sum".
+        InputError: for no site or a budget of zero.
+    """
+    check_trust(trust)
+    if mu_squared <= 0:
+        raise InputError("budget: expected mu² above 0, got none")
+    costs = {SECOND_MOMENTS: mu_squared * MOMENTS_SHARE, GRADIENT: mu_squared * (1 - MOMENTS_SHARE)}
+    events = tuple(
+        GaussianSum(
+            name=shape.name,
+            times=times,
+            coordinates=shape.coordinates,
+            grid=shape.grid,
+            sensitivity=shape.sensitivity,
+            noise=_noise(shape.sensitivity, times, costs[shape.name]),
+        )
+        for shape, times in zip(mechanism(space), (1, rounds), strict=True)
+    )
+    return Plan(
+        use_case=use_case,
+        features=space.digest,
+        trust=trust,
+        delta=str(delta),
+        clip=str(gradient_clip(space)),
+        sites=tuple(SiteBound(name, people_at_most[name]) for name in sorted(people_at_most)),
+        events=events,
+    )
+
+
+def check_trust(trust: str) -> None:
+    """Refuse a trust that can not be had.
+
+    Raises:
+        Refused: for "secure-sum": without masks under which sites add up, shared noise would leave each site too little.
+        InputError: for an unknown word.
+    """
+    if trust == "secure-sum":
+        raise Refused(
+            "trust: expected 'local', got 'secure-sum': sites can not add up under masks yet, so no noise may be shared;"
+            " with 'local' every site adds all of it"
+        )
+    if trust not in TRUSTS:
+        raise InputError(f"trust: expected one of {', '.join(TRUSTS)}, got {trust!r:.40}")
+
+
+def plan_at_epsilon(
+    space: FeatureSpace,
+    people_at_most: Mapping[str, int],
+    use_case: str,
+    epsilon: Decimal,
+    delta: Decimal,
+    trust: str,
+    rounds: int = ROUNDS,
+) -> Plan:
+    """The plan whose epsilon at `delta` is at most `epsilon`; else as `make_plan`."""
+    return make_plan(space, people_at_most, use_case, mu_squared_for(epsilon, delta), delta, trust, rounds)
+
+
+def gradient_clip(space: FeatureSpace) -> Decimal:
+    """The public rule's clip, as a decimal of 6 places."""
+    return Decimal(f"{CLIP_SHARE * space.radius:.6f}")
+
+
+def gradient_sensitivity(clip: Decimal) -> int:
+    """Steps by which one employee can move the gradient sum: the clip on its grid, rounded up."""
+    return math.ceil(Fraction(clip) * 2**GRADIENT_GRID)
+
+
+def moments_sensitivity(space: FeatureSpace) -> int:
+    """Steps by which one employee can move the upper triangle of the second moments: sqrt((R⁴ + R²) / 2), rounded up."""
+    squared = space.squared_radius
+    return math.isqrt((squared * squared + squared) * 2 ** (4 * GRID) // 2) + 1
+
+
+def upper_triangle(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(d(d+1)/2,) entries on and above the diagonal, row by row."""
+    return matrix[np.triu_indices(len(matrix))]
+
+
+def from_upper_triangle(entries: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """The symmetric (d, d) matrix with these entries on and above its diagonal."""
+    matrix = np.zeros((width, width))
+    matrix[np.triu_indices(width)] = entries
+    return matrix + np.triu(matrix, 1).T
+
+
+def _noise(sensitivity: int, times: int, mu_squared: Fraction) -> int:
+    """Smallest whole deviation, in steps, for which `times` releases cost at most `mu_squared`."""
+    return math.isqrt(math.ceil(times * sensitivity * sensitivity / mu_squared)) + 1

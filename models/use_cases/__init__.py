@@ -1,0 +1,1 @@
+"""The purposes Kith serves, one TOML file each."""

@@ -1,0 +1,73 @@
+"""`kith verify` and `kith budget show`: what an officer runs, offline and without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from privacy.errors import VerificationFailed
+
+app = typer.Typer()
+budget = typer.Typer(help="What a site's people have spent.", no_args_is_help=True)
+app.add_typer(budget, name="budget")
+
+_STYLES = {"pass": "green", "fail": "bold red", "not reached": "yellow"}
+
+
+@app.command()
+def verify(
+    release: Annotated[Path, typer.Argument(help="The release's directory.")],
+    keys: Annotated[Path | None, typer.Option(help="Keys that you got by another way; else the release's own.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check a release offline: exit 0 if every numbered check passes, 1 if one fails, 2 for unusable arguments."""
+    from privacy.verify import verify_release
+
+    verdict = verify_release(release, keys)
+    if as_json:
+        print(json.dumps(verdict.to_document(), indent=2))
+    else:
+        _print_checks(verdict.rows())
+    if verdict.failed is not None:
+        raise VerificationFailed(f"check {verdict.failed.number} ({verdict.failed.name}): {verdict.failed.detail}")
+
+
+@budget.command()
+def show(
+    ledgers: Annotated[list[Path], typer.Argument(help="Ledger files (sites/*/ledger.sqlite).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what the worst-off employee of each site has spent, holds reserved and has left, in mu²."""
+    from privacy.amounts import to_text
+    from privacy.ledger import Ledger
+
+    balances = []
+    for path in ledgers:
+        ledger = Ledger.open(path)
+        amounts = {"cap": ledger.cap, "spent": ledger.spent, "held": ledger.held, "left": ledger.left}
+        balances.append({"site": ledger.site, **{name: to_text(value) for name, value in amounts.items()}})
+        ledger.close()
+    if as_json:
+        print(json.dumps({"unit": "mu² per employee", "sites": balances}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("site", "cap", "spent", "held", "left", title="mu² of the worst-off employee")
+    for balance in balances:
+        table.add_row(*balance.values())
+    Console().print(table)
+
+
+def _print_checks(rows: tuple[tuple[str, str, str, str], ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "check", "", "what was found")
+    for number, name, state, detail in rows:
+        table.add_row(number, name, Text(state, style=_STYLES[state]), Text(detail))
+    Console().print(table)

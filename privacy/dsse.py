@@ -1,0 +1,108 @@
+"""DSSE v1 envelopes (github.com/secure-systems-lab/dsse, protocol.md and envelope.md), in one writing only.
+
+Rules:
+    1. What is signed is the pre-authentication encoding of type and payload, never the envelope's JSON.
+    2. An envelope is read only in its canonical writing (RFC 8785, canonical base64): every changed byte is refused.
+    3. The signatures are exactly those of the keys asked for, one each: none missing, none more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from privacy import canonical, fields
+from privacy.errors import VerificationFailed
+from privacy.signing import Signer, Verifier
+
+PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+MAX_BYTES: Final = 16 * 2**20
+MAX_SIGNATURES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One signature under an envelope's payload."""
+
+    keyid: str
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A payload, its type, and the signatures under both."""
+
+    payload_type: str
+    payload: bytes
+    signatures: tuple[Signature, ...]
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        signatures = [{"keyid": one.keyid, "sig": fields.to_base64(one.signature)} for one in self.signatures]
+        payload = fields.to_base64(self.payload)
+        return canonical.to_bytes({"payload": payload, "payloadType": self.payload_type, "signatures": signatures})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str = "envelope") -> Envelope:
+        """The envelope that `to_bytes` wrote; its signatures are not checked here.
+
+        Raises:
+            InputError: for anything else.
+            VerificationFailed: for another writing of the same envelope (rule 2).
+        """
+        document = fields.exactly(
+            canonical.from_bytes(data, where, MAX_BYTES), ("payload", "payloadType", "signatures"), where
+        )
+        envelope = cls(
+            fields.text(document["payloadType"], f"{where}, payloadType"),
+            fields.from_base64(document["payload"], f"{where}, payload"),
+            tuple(_signature(one, where) for one in fields.items(document["signatures"], where)[:MAX_SIGNATURES]),
+        )
+        if envelope.to_bytes() != data:
+            raise VerificationFailed(f"{where}: expected the canonical writing, got another")
+        return envelope
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """The pre-authentication encoding: the bytes that are signed (protocol.md)."""
+    kind = payload_type.encode("utf-8")
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def sign(payload: bytes, *signers: Signer, payload_type: str = PAYLOAD_TYPE) -> Envelope:
+    """`payload` under one signature of each signer, in the order given."""
+    encoded = pae(payload_type, payload)
+    return Envelope(payload_type, payload, tuple(Signature(one.keyid, one.sign(encoded)) for one in signers))
+
+
+def verify(
+    envelope: Envelope, *verifiers: Verifier, payload_type: str = PAYLOAD_TYPE, where: str = "envelope"
+) -> bytes:
+    """The payload, if exactly these keys signed it under this type.
+
+    Raises:
+        VerificationFailed: if the type is another, or a signature is wrong, missing or one too many (rules 1 and 3).
+    """
+    if envelope.payload_type != payload_type:
+        raise VerificationFailed(f"{where}: expected payload type {payload_type}, got {envelope.payload_type[:80]!r}")
+    signers = [one.keyid for one in envelope.signatures]
+    if not verifiers or signers != [one.keyid for one in verifiers]:
+        expected = ", ".join(one.keyid[:16] for one in verifiers)
+        got = ", ".join(keyid[:16] for keyid in signers)
+        raise VerificationFailed(
+            f"{where}: expected signatures of exactly {expected or 'someone'}, got {got or 'none'}"
+        )
+    encoded = pae(envelope.payload_type, envelope.payload)
+    for verifier, signature in zip(verifiers, envelope.signatures, strict=True):
+        try:
+            verifier.verify(encoded, signature.signature)
+        except VerificationFailed as error:
+            raise VerificationFailed(f"{where}, {error}") from None
+    return envelope.payload
+
+
+def _signature(value: object, where: str) -> Signature:
+    document = fields.exactly(value, ("keyid", "sig"), f"{where}, signature")
+    return Signature(
+        fields.digest(document["keyid"], f"{where}, keyid"), fields.from_base64(document["sig"], f"{where}, sig")
+    )

@@ -1,0 +1,221 @@
+"""The mechanism of a training run, as frozen data.
+
+A plan binds what is released, how often, on which integer grid, with which sensitivity and which noise. Its
+cost is derived from it and never typed in: every event is a Gaussian mechanism with full participation (no
+sampling), so the plan as a whole is exactly mu-GDP with
+
+    mu² = sum over events of  times * (sensitivity / noise)²          (Dong, Roth & Su 2022, Cor. 3.3)
+
+Sensitivity and noise are whole grid steps, so mu² is a rational number and is kept as one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from decimal import ROUND_CEILING, Context, Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from privacy import canonical
+from privacy.errors import InputError
+
+UNIT: Final = "employee"
+NEIGHBOURS: Final = "add-remove"
+MECHANISM: Final = "discrete-gaussian-on-grid"
+TRUSTS: Final = ("local", "secure-sum")
+MAX_ROUNDS: Final = 1_000
+MAX_SITES: Final = 10_000
+MAX_COORDINATES: Final = 10_000_000
+MAX_STEPS: Final = 2**53 - 1
+MU_SQUARED_DIGITS: Final = 18
+"""Significant digits of mu² in writing; rounded up, so that a written charge never under-states."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaussianSum:
+    """A clipped sum over employees, released `times` times with fresh Gaussian noise.
+
+    Attributes:
+        name: which statistic ("second-moments", "gradient").
+        times: releases under the plan, at least 1.
+        coordinates: length of the released vector of integers.
+        grid: one unit of the statistic is 2**grid steps.
+        sensitivity: L2 distance, in steps, that one employee added or removed can move the sum (rounded up).
+        noise: standard deviation per coordinate, in steps.
+    """
+
+    name: str
+    times: int
+    coordinates: int
+    grid: int
+    sensitivity: int
+    noise: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a mechanism.
+
+        Raises:
+            InputError: naming the field, what was expected and what came.
+        """
+        if not self.name or len(self.name) > 64:
+            raise InputError(f"plan event name: expected 1 to 64 characters, got {len(self.name)}")
+        bounds = {
+            "times": (1, MAX_ROUNDS),
+            "coordinates": (1, MAX_COORDINATES),
+            "grid": (0, 60),
+            "sensitivity": (1, MAX_STEPS),
+            "noise": (1, MAX_STEPS),
+        }
+        for field, (low, high) in bounds.items():
+            _check_integer(getattr(self, field), low, high, f"plan event {self.name!r}, {field}")
+
+    @property
+    def mu_squared(self) -> Fraction:
+        """Cost of all releases of this event together."""
+        return self.times * self.mu_squared_once
+
+    @property
+    def mu_squared_once(self) -> Fraction:
+        """Cost of one release of this event."""
+        return Fraction(self.sensitivity * self.sensitivity, self.noise * self.noise)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteBound:
+    """A site and the public, declared bound on its head count (never the true count)."""
+
+    name: str
+    people_at_most: int
+
+    def __post_init__(self) -> None:
+        """Refuse an empty name or a bound below one.
+
+        Raises:
+            InputError: naming the site's field.
+        """
+        if not self.name or len(self.name) > 200:
+            raise InputError(f"plan site name: expected 1 to 200 characters, got {len(self.name)}")
+        _check_integer(self.people_at_most, 1, 10**9, f"plan site {self.name!r}, people_at_most")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will release about each site's employees.
+
+    Attributes:
+        use_case: the purpose, e.g. "retention".
+        features: sha256 (hex) of the public feature space that both sides must share.
+        trust: "local" (every site adds all the noise) or "secure-sum".
+        delta: the delta at which epsilon is stated, as a decimal string.
+        clip: L2 norm bound of one employee's gradient in units of the statistic, as a decimal string.
+        sites: who takes part, with public head-count bounds, in order of name.
+        events: what is released, in order.
+    """
+
+    use_case: str
+    features: str
+    trust: str
+    delta: str
+    clip: str
+    sites: tuple[SiteBound, ...]
+    events: tuple[GaussianSum, ...]
+    unit: str = UNIT
+    neighbours: str = NEIGHBOURS
+    mechanism: str = MECHANISM
+
+    def __post_init__(self) -> None:
+        """Refuse a plan that does not say exactly what would run.
+
+        Raises:
+            InputError: naming the field, what was expected and what came.
+        """
+        for field, expected in (("unit", UNIT), ("neighbours", NEIGHBOURS), ("mechanism", MECHANISM)):
+            if getattr(self, field) != expected:
+                raise InputError(f"plan {field}: expected {expected!r}, got {getattr(self, field)!r}")
+        if self.trust not in TRUSTS:
+            raise InputError(f"plan trust: expected one of {', '.join(TRUSTS)}, got {self.trust!r}")
+        if not 0 < decimal(self.delta, "plan delta") < 1:
+            raise InputError(f"plan delta: expected more than 0 and less than 1, got {self.delta}")
+        if decimal(self.clip, "plan clip") <= 0:
+            raise InputError(f"plan clip: expected more than 0, got {self.clip}")
+        names = [site.name for site in self.sites]
+        if not 1 <= len(names) <= MAX_SITES or names != sorted(set(names)):
+            raise InputError("plan sites: expected 1 to 10000 distinct names in order, got otherwise")
+        events = [event.name for event in self.events]
+        if not events or len(set(events)) != len(events):
+            raise InputError("plan events: expected at least one, with distinct names, got otherwise")
+
+    @property
+    def mu_squared(self) -> Fraction:
+        """Cost of the whole plan to each employee of a site, by exact composition."""
+        return sum((event.mu_squared for event in self.events), Fraction(0))
+
+    def event(self, name: str) -> GaussianSum:
+        """The event of that name.
+
+        Raises:
+            InputError: if the plan has none.
+        """
+        for event in self.events:
+            if event.name == name:
+                return event
+        raise InputError(f"event: expected one of {', '.join(e.name for e in self.events)}, got {name!r}")
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON (RFC 8785) of the plan."""
+        return canonical.to_bytes(asdict(self))
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of `to_bytes()`: the plan's identity."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Plan:
+        """The plan that `to_bytes` wrote.
+
+        Raises:
+            InputError: for anything else, also for other bytes with the same meaning.
+        """
+        fields = canonical.from_bytes(data, "plan")
+        try:
+            plan = cls(
+                **{
+                    **fields,
+                    "sites": tuple(SiteBound(**site) for site in fields["sites"]),
+                    "events": tuple(GaussianSum(**event) for event in fields["events"]),
+                }
+            )
+        except (TypeError, KeyError, AttributeError):
+            raise InputError("plan: expected exactly the fields of a plan, got others") from None
+        if plan.to_bytes() != data:
+            raise InputError("plan: expected canonical JSON bytes, got another writing of them")
+        return plan
+
+
+def decimal(text: str, where: str) -> Decimal:
+    """A finite decimal number from its string.
+
+    Raises:
+        InputError: if the text is none.
+    """
+    if isinstance(text, str) and 0 < len(text) <= 64:
+        try:
+            number = Decimal(text)
+        except ArithmeticError:
+            number = Decimal("NaN")
+        if number.is_finite() and abs(number.adjusted()) <= 400:
+            return number
+    raise InputError(f"{where}: expected a decimal number as a string of at most 64 characters, got otherwise")
+
+
+def written(mu_squared: Fraction) -> str:
+    """mu² as a decimal string of 18 significant digits, rounded up."""
+    context = Context(prec=MU_SQUARED_DIGITS, rounding=ROUND_CEILING)
+    return str(context.divide(Decimal(mu_squared.numerator), Decimal(mu_squared.denominator)))
+
+
+def _check_integer(value: Any, low: int, high: int, where: str) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise InputError(f"{where}: expected a whole number from {low} to {high}, got {value!r:.40}")

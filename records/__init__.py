@@ -1,0 +1,1 @@
+"""What is known about people and whether it may be used: tables, contracts, readiness, the sample group."""

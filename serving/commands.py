@@ -1,0 +1,43 @@
+"""`kith serve` and `kith token`: the service, and a token for a trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving.launch import DEFAULT_HOST, DEFAULT_PORT, DEFAULT_STATE
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    releases: Annotated[list[Path], typer.Argument(help="Release directories, one per use case.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = DEFAULT_PORT,
+    keys: Annotated[Path | None, typer.Option(help="Keys that the releases must be signed with.")] = None,
+    database: Annotated[
+        str | None, typer.Option(envvar="KITH_DATABASE", help="SQLAlchemy URL; a SQLite file in the state folder if none.")
+    ] = None,
+    state: Annotated[Path, typer.Option(help="Folder of the database and the token keys.")] = DEFAULT_STATE,
+) -> None:
+    """Verify the releases, then serve them; ends with status 1 and the failed check if one does not verify."""
+    from serving import launch
+
+    launch.serve(releases, host, port, pinned=keys, database=database, state=state)
+
+
+@app.command()
+def token(
+    role: Annotated[str, typer.Option(help="employee, manager, reviewer, hr_partner, privacy_officer, auditor, …")],
+    subject: Annotated[str, typer.Option(help="Whom the token is for.")],
+    site: Annotated[str, typer.Option(help="The site it reaches; * for auditors and privacy officers.")],
+    hours: Annotated[float, typer.Option(help="How long it is good for, 24 at most.")] = 8.0,
+    state: Annotated[Path, typer.Option(help="Folder of the token keys.")] = DEFAULT_STATE,
+) -> None:
+    """Print a bearer token for a trial."""
+    from serving.identity import issue_token
+
+    print(issue_token(state, role, subject, site, hours))

@@ -1,0 +1,123 @@
+"""The BentoML service: models that passed the verifier, one front door, people who decide.
+
+Every release is verified before a worker starts, and by each worker again. If a check fails the process ends with a
+status other than 0 and one line that names the check; nothing is served.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final, NoReturn, ParamSpec, TypeVar, cast
+
+import bentoml
+from bentoml import server_context
+
+from privacy.errors import KithError
+from serving import contract, database, problems, recommendations, value_free_logs
+from serving.database import Store
+from serving.front_door import FrontDoor
+from serving.identity import TokenVerifier
+from serving.launch import REFUSAL
+from serving.problems import Problem
+from serving.recommendations import Desk, ExplainAnswer, ExplainRequest, RecommendAnswer, RecommendRequest
+from serving.settings import Settings
+from serving.verified_model import load_all
+
+THREADS: Final = 8
+"""BentoML's default of one would let one slow answer hold up all others."""
+TIMEOUT_SECONDS: Final = 30
+
+log = logging.getLogger("bentoml.kith")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@bentoml.service(
+    name="kith",
+    workers=1,
+    threads=THREADS,
+    traffic={"timeout": TIMEOUT_SECONDS},
+    # BentoML labels its metrics with whole paths: ids of items, and whatever anybody asks for without a token.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    monitoring={"enabled": False},
+)
+@bentoml.asgi_app(contract.app, path="/")
+class Kith:
+    """Recommendations that people decide on, from models with a valid privacy certificate."""
+
+    @bentoml.on_deployment
+    @staticmethod
+    def prepare() -> None:
+        """Before any worker starts: releases that verify, token keys, a database with our schema; or no start."""
+        try:
+            settings = Settings.from_environment()
+            load_all(settings.releases, settings.pinned)
+            TokenVerifier.from_file(settings.token_keys)
+            database.migrate(settings.database)
+        except KithError as error:
+            _refuse(error)
+
+    def __init__(self) -> None:
+        """One worker: its own verified models and its connections."""
+        value_free_logs.install()
+        try:
+            settings = Settings.from_environment()
+            models = load_all(settings.releases, settings.pinned)
+            store = Store(settings.database)
+            if not store.is_current():
+                raise KithError(f"database: expected schema {database.SCHEMA}, got another or none")
+        except KithError as error:
+            _refuse(error)
+        self.desk = Desk(models, store)
+
+    def __is_ready__(self) -> bool:
+        """Ready while the database answers."""
+        return self.desk.store.is_current()
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Give connections back."""
+        self.desk.store.close()
+
+    @bentoml.api(route="/v1/recommend")
+    def recommend(self, request: RecommendRequest, /, ctx: bentoml.Context) -> RecommendAnswer:
+        """Make and store a recommendation for one employee; a person decides on it before anything shows."""
+        key = ctx.request.headers.get("idempotency-key")
+        return _answered(ctx, recommendations.recommend, self.desk, ctx.request.state.identity, request, key)
+
+    @bentoml.api(route="/v1/explain")
+    def explain(self, request: ExplainRequest, /, ctx: bentoml.Context) -> ExplainAnswer:
+        """Why: exact terms that, with the intercept, sum to the score."""
+        return _answered(ctx, recommendations.explanation_of, self.desk, ctx.request.state.identity, request)
+
+
+Kith.add_asgi_middleware(FrontDoor)
+
+
+def _answered(ctx: bentoml.Context, operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The operation's answer, or the response of the problem it ended in: BentoML passes on all of it but the status."""
+    try:
+        return operation(*args, **kwargs)
+    except Problem as problem:
+        response = problem.response()
+    except Exception as error:
+        instance = problems.new_instance()
+        log.error("%s %s", instance, value_free_logs.described(type(error), error.__traceback__))
+        response = Problem("internal", "The log has an entry under this instance.").response(instance)
+    ctx.response.status_code = response.status_code
+    return cast("R", response)
+
+
+def _refuse(error: KithError) -> NoReturn:
+    """End with one line. A worker also ends its parent, which would start it again and again."""
+    sys.stderr.write(f"{REFUSAL}{error}\n")
+    sys.stderr.flush()
+    if server_context.worker_index is not None:
+        os.kill(os.getppid(), signal.SIGTERM)
+        os._exit(error.exit_code)
+    raise SystemExit(error.exit_code)

@@ -1,0 +1,116 @@
+"""No valid certificate, no serving: the verifier's own checks stand between a release directory and its weights.
+
+Rules
+1. Nothing of a release is read as a model before every check of `privacy.verify` has passed.
+2. The bytes that were verified are the bytes that are loaded: every file is read once.
+3. With pinned keys, the release must be signed by exactly those.
+4. The model is of the use case and the public feature space that the verified plan was charged for.
+5. One release per use case: which model answers is never a matter of order.
+6. A refusal names the number and the name of the first check that failed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.release import Release, read_release
+from privacy import canonical, dsse, release_files
+from privacy.errors import InputError, VerificationFailed
+from privacy.plan import Plan
+from privacy.trust_roots import TrustRoots
+from privacy.verdict import Verdict
+from privacy.verify import verify_files, verify_release
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedModel:
+    """A release that passed, ready to answer.
+
+    Attributes:
+        release: use case, feature space and scorers.
+        verdict: the numbered checks that passed.
+        statement: what the certificate states, as it was signed.
+        model_digest: sha256 (hex) of the weights' file.
+        certificate_digest: sha256 (hex) of the certificate's file.
+    """
+
+    release: Release
+    verdict: Verdict
+    statement: Mapping[str, Any]
+    model_digest: str
+    certificate_digest: str
+
+    @property
+    def use_case(self) -> str:
+        """The purpose it serves."""
+        return self.release.use_case.name
+
+
+def load_verified(path: Path, pinned: Path | None = None) -> VerifiedModel:
+    """The model in release directory `path`, if every check passes.
+
+    Args:
+        path: a release directory.
+        pinned: a keys file that the release must be signed with (rule 3); None trusts the release's own keys.
+
+    Raises:
+        VerificationFailed: naming the first failed check (rule 6).
+        InputError: if there is no release at `path`, or `pinned` is no keys file.
+    """
+    roots = TrustRoots.read(pinned) if pinned else None
+    try:
+        files = release_files.read(path)
+    except (VerificationFailed, OSError):
+        _refuse(path, verify_release(path, pinned))
+        raise VerificationFailed(f"release {path}: expected files that stay as they are, got changing ones") from None
+    verdict = verify_files(files, roots)
+    if not verdict.ok:
+        _refuse(path, verdict)
+    certificate = files[release_files.CERTIFICATE]
+    return VerifiedModel(
+        release=_model(path, files),
+        verdict=verdict,
+        statement=canonical.from_bytes(dsse.Envelope.from_bytes(certificate).payload, "certificate")["predicate"],
+        model_digest=release_files.sha256(files[release_files.MODEL]),
+        certificate_digest=release_files.sha256(certificate),
+    )
+
+
+def load_all(paths: Sequence[Path], pinned: Path | None = None) -> dict[str, VerifiedModel]:
+    """The models of several releases, by use case (rule 5).
+
+    Raises:
+        VerificationFailed: as `load_verified`.
+        InputError: also for no release at all, or two of one use case.
+    """
+    if not paths:
+        raise InputError("releases: expected at least one release directory, got none")
+    models: dict[str, VerifiedModel] = {}
+    for path in paths:
+        model = load_verified(path, pinned)
+        if model.use_case in models:
+            raise InputError(f"releases: expected one per use case, got a second for {model.use_case!r} at {path}")
+        models[model.use_case] = model
+    return models
+
+
+def _refuse(path: Path, verdict: Verdict) -> None:
+    """Rule 6."""
+    if (failed := verdict.failed) is not None:
+        raise VerificationFailed(f"release {path} fails check {failed.number} ({failed.name}): {failed.detail}")
+
+
+def _model(path: Path, files: Mapping[str, bytes]) -> Release:
+    """The model in the verified bytes (rule 2), which is the plan's (rule 4)."""
+    with tempfile.TemporaryDirectory(prefix="kith-verified-") as private:
+        for name in (release_files.CARD, release_files.MODEL):
+            (Path(private) / name).write_bytes(files[name])
+        release = read_release(Path(private))
+    plan = Plan.from_bytes(files[release_files.PLAN])
+    if (release.use_case.name, release.space.digest) != (plan.use_case, plan.features):
+        raise VerificationFailed(f"release {path}: expected the plan's use case and features in the card, got others")
+    return release

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from privacy import dsse, signing
+from privacy.errors import InputError, KithError, VerificationFailed
+from small_release import FixedSigner
+
+SIGNER = FixedSigner(7)
+VERIFIER = signing.verifier(SIGNER.public)
+
+
+def test_pae_is_that_of_protocol_md() -> None:
+    """Test vector of github.com/secure-systems-lab/dsse, protocol.md."""
+    assert dsse.pae("http://example.com/HelloWorld", b"hello world") == (
+        b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+    )
+
+
+def test_pae_counts_bytes_not_characters() -> None:
+    assert dsse.pae("ü", "ü".encode()) == b"DSSEv1 2 \xc3\xbc 2 \xc3\xbc"
+
+
+@given(st.binary(max_size=200))
+def test_a_signed_payload_comes_back(payload: bytes) -> None:
+    data = dsse.sign(payload, SIGNER).to_bytes()
+    assert dsse.verify(dsse.Envelope.from_bytes(data), VERIFIER) == payload
+
+
+@pytest.mark.parametrize("payload", [b"", b"a", b"ab", b"abc"])
+def test_one_changed_bit_anywhere_is_refused(payload: bytes) -> None:
+    data = dsse.sign(payload, SIGNER).to_bytes()
+    for position in range(len(data)):
+        for bit in range(8):
+            changed = data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
+            with pytest.raises(KithError):
+                dsse.verify(dsse.Envelope.from_bytes(changed), VERIFIER)
+
+
+@pytest.mark.parametrize("other", [lambda data: data + b"\n", lambda data: b" " + data, lambda data: data + data])
+def test_other_writings_of_the_same_envelope_are_refused(other: object) -> None:
+    data = dsse.sign(b"payload", SIGNER).to_bytes()
+    with pytest.raises(KithError):
+        dsse.Envelope.from_bytes(other(data))
+    with pytest.raises(VerificationFailed, match="canonical"):
+        dsse.Envelope.from_bytes(json.dumps(json.loads(data), indent=1).encode())
+
+
+def test_a_signature_over_another_type_does_not_count() -> None:
+    envelope = dsse.sign(b"payload", SIGNER, payload_type="text/plain")
+    with pytest.raises(VerificationFailed, match="payload type"):
+        dsse.verify(envelope, VERIFIER)
+    renamed = dsse.Envelope(dsse.PAYLOAD_TYPE, envelope.payload, envelope.signatures)
+    with pytest.raises(VerificationFailed, match="signature"):
+        dsse.verify(renamed, VERIFIER)
+
+
+def test_signatures_are_exactly_those_of_the_keys_asked_for() -> None:
+    second = FixedSigner(8)
+    both = signing.verifier(second.public)
+    dsse.verify(dsse.sign(b"payload", SIGNER, second), VERIFIER, both)
+    for envelope, verifiers in [
+        (dsse.sign(b"payload", SIGNER, second), (VERIFIER,)),
+        (dsse.sign(b"payload", SIGNER), (VERIFIER, both)),
+        (dsse.sign(b"payload", second), (VERIFIER,)),
+        (dsse.sign(b"payload"), ()),
+    ]:
+        with pytest.raises(VerificationFailed, match="exactly"):
+            dsse.verify(envelope, *verifiers)
+
+
+def test_a_signature_renamed_to_the_expected_key_is_refused() -> None:
+    forged = dsse.sign(b"payload", FixedSigner(8)).signatures[0].signature
+    envelope = dsse.Envelope(dsse.PAYLOAD_TYPE, b"payload", (dsse.Signature(SIGNER.keyid, forged),))
+    with pytest.raises(VerificationFailed, match="signature"):
+        dsse.verify(envelope, VERIFIER)
+
+
+def test_base64_with_other_padding_bits_is_refused() -> None:
+    data = dsse.sign(b"a", SIGNER).to_bytes()
+    assert base64.b64decode(b"YR==") == b"a"
+    with pytest.raises(InputError, match="base64"):
+        dsse.Envelope.from_bytes(data.replace(b'"YQ=="', b'"YR=="'))
+
+
+@given(st.binary(max_size=300))
+def test_arbitrary_bytes_are_refused_without_a_traceback(data: bytes) -> None:
+    with pytest.raises(KithError):
+        dsse.Envelope.from_bytes(data)

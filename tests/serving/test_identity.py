@@ -1,0 +1,246 @@
+"""Who gets in, and what they may do: every token that must fail, and the whole table of roles."""
+
+import base64
+import json
+import os
+import stat
+import time
+
+import jwt
+import pytest
+
+from privacy import signing
+from privacy.errors import InputError
+from serving.identity import (
+    AUDIENCE,
+    ISSUER,
+    OPERATIONS,
+    Identity,
+    Role,
+    TokenVerifier,
+    check_permission,
+    find_operation,
+    issue_token,
+    token_keys,
+)
+from serving.problems import Problem
+
+
+@pytest.fixture
+def verifier(tmp_path):
+    return TokenVerifier.from_file(token_keys(tmp_path))
+
+
+def identify(verifier, token):
+    return verifier.identify([f"Bearer {token}"])
+
+
+def forged(state, key=None, headers=None, algorithm="EdDSA", **changes):
+    """A token by the state's key (or another) with some claims changed; None removes one."""
+    token_keys(state)
+    private = state / "token.key"
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "ann",
+        "roles": ["reviewer"],
+        "site": "north",
+        "iat": now,
+        "nbf": now,
+        "exp": now + 600,
+        "jti": "1",
+    } | changes
+    keyid = signing.signer_from_uri(f"file:{private}").keyid
+    return jwt.encode(
+        {name: value for name, value in claims.items() if value is not None},
+        private.read_bytes() if key is None else key,
+        algorithm=algorithm,
+        headers={"kid": keyid} | (headers or {}),
+    )
+
+
+def test_an_issued_token_names_its_holder(tmp_path, verifier):
+    identity = identify(verifier, issue_token(tmp_path, "reviewer", "ann@north", "north", 8))
+    assert identity == Identity("ann@north", frozenset({Role.REVIEWER}), "north")
+
+
+def test_the_forger_used_below_makes_valid_tokens_when_nothing_is_wrong(tmp_path, verifier):
+    assert identify(verifier, forged(tmp_path)).subject == "ann"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": int(time.time()) - 60},
+        {"nbf": int(time.time()) + 600},
+        {"iat": int(time.time()) + 600},
+        {"exp": int(time.time()) + 25 * 3600},
+        {"aud": "somebody-else"},
+        {"aud": ["kith", "somebody-else"]},
+        {"iss": "somebody-else"},
+        {"roles": ["emperor"]},
+        {"roles": []},
+        {"roles": "reviewer"},
+        {"site": "*"},
+        {"site": ""},
+        {"site": 7},
+        {"sub": "two\nlines"},
+        {"sub": ""},
+        *({claim: None} for claim in ("iss", "aud", "sub", "roles", "site", "iat", "nbf", "exp", "jti")),
+    ],
+    ids=str,
+)
+def test_a_claim_that_is_wrong_or_missing_keeps_out(tmp_path, verifier, changes):
+    with pytest.raises(Problem) as refused:
+        identify(verifier, forged(tmp_path, **changes))
+    assert refused.value.name == "unauthenticated"
+
+
+def test_a_token_by_another_key_keeps_out(tmp_path, verifier):
+    signing.create_key(tmp_path / "other.key")
+    with pytest.raises(Problem):
+        identify(verifier, forged(tmp_path, key=(tmp_path / "other.key").read_bytes()))
+
+
+def test_a_token_that_names_an_unknown_key_keeps_out(tmp_path, verifier):
+    with pytest.raises(Problem):
+        identify(verifier, forged(tmp_path, headers={"kid": "0" * 64}))
+
+
+def test_alg_none_keeps_out(tmp_path, verifier):
+    _, payload, _ = forged(tmp_path).split(".")
+    keyid = jwt.get_unverified_header(forged(tmp_path))["kid"]
+    for algorithm in ("none", "None", "NONE"):
+        header = base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "typ": "JWT", "kid": keyid}).encode())
+        with pytest.raises(Problem):
+            identify(verifier, f"{header.rstrip(b'=').decode()}.{payload}.")
+
+
+def test_a_token_signed_with_the_public_key_as_a_shared_secret_keeps_out(tmp_path, verifier):
+    secret = signing.signer_from_uri(f"file:{tmp_path}/token.key").public
+    with pytest.raises(Problem):
+        identify(verifier, forged(tmp_path, key=secret, algorithm="HS256"))
+
+
+def test_one_changed_character_of_the_claims_keeps_out(tmp_path, verifier):
+    header, payload, signature = forged(tmp_path).split(".")
+    changed = payload[:20] + ("A" if payload[20] != "A" else "B") + payload[21:]
+    with pytest.raises(Problem):
+        identify(verifier, f"{header}.{changed}.{signature}")
+
+
+@pytest.mark.parametrize("headers", [[], [""], ["Bearer"], ["Basic YTpi"], ["Bearer a.b.c"], ["Bearer " + "a" * 5000]])
+def test_anything_but_one_bearer_token_keeps_out(verifier, headers):
+    with pytest.raises(Problem):
+        verifier.identify(headers)
+
+
+def test_two_authorization_headers_keep_out(tmp_path, verifier):
+    header = f"Bearer {issue_token(tmp_path, 'reviewer', 'ann', 'north', 1)}"
+    with pytest.raises(Problem):
+        verifier.identify([header, header])
+
+
+@pytest.mark.parametrize(
+    ("role", "subject", "site", "hours"),
+    [
+        ("emperor", "ann", "north", 1),
+        ("reviewer", "", "north", 1),
+        ("reviewer", "a b", "north", 1),
+        ("reviewer", "ann", "", 1),
+        ("reviewer", "ann", "*", 1),
+        ("hr_partner", "ann", "*", 1),
+        ("reviewer", "ann", "north", 0),
+        ("reviewer", "ann", "north", 25),
+        ("reviewer", "ann", "north", float("nan")),
+    ],
+)
+def test_a_token_that_would_be_refused_is_not_issued(tmp_path, role, subject, site, hours):
+    with pytest.raises(InputError):
+        issue_token(tmp_path, role, subject, site, hours)
+
+
+def test_auditors_and_privacy_officers_may_reach_every_site(tmp_path, verifier):
+    for role in ("auditor", "privacy_officer"):
+        assert identify(verifier, issue_token(tmp_path, role, "eve", "*", 1)).reaches("anywhere")
+
+
+def test_others_reach_their_own_site_only(tmp_path, verifier):
+    identity = identify(verifier, issue_token(tmp_path, "reviewer", "ann", "north", 1))
+    assert identity.reaches("north")
+    assert not identity.reaches("south")
+
+
+def test_the_private_key_is_the_owners_alone_and_the_jwks_holds_no_secret(tmp_path):
+    keys = token_keys(tmp_path)
+    assert stat.S_IMODE((tmp_path / "token.key").stat().st_mode) == 0o600
+    assert all(set(key) == {"kty", "crv", "use", "alg", "kid", "x"} for key in json.loads(keys.read_text())["keys"])
+
+
+def test_a_private_key_that_others_can_read_is_refused(tmp_path):
+    token_keys(tmp_path)
+    os.chmod(tmp_path / "token.key", 0o644)
+    with pytest.raises(InputError):
+        issue_token(tmp_path, "reviewer", "ann", "north", 1)
+
+
+def test_a_second_token_is_signed_with_the_same_key(tmp_path, verifier):
+    first, second = (issue_token(tmp_path, "reviewer", "ann", "north", 1) for _ in range(2))
+    assert first != second
+    assert identify(verifier, first) == identify(verifier, second)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "1"}]}',
+        b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "AAAA"}]}',
+        b'{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "'
+        + base64.urlsafe_b64encode(bytes(32)).rstrip(b"=")
+        + b'", "d": "AAAA"}]}',
+    ],
+)
+def test_a_key_file_with_anything_but_ed25519_public_keys_is_refused(tmp_path, content):
+    path = tmp_path / "keys.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        TokenVerifier.from_file(path)
+
+
+def test_what_is_not_in_the_table_does_not_exist():
+    for method, path in [("GET", "/"), ("GET", "/metrics"), ("POST", "/recommend"), ("GET", "/v1/decisions/"),
+                         ("GET", "/v1/decisions/a/b"), ("GET", "/v1/decisions/a%2Fb"), ("GET", "//v1/decisions")]:
+        with pytest.raises(Problem) as refused:
+            find_operation(method, path)
+        assert refused.value.name == "not-found"
+
+
+def test_a_known_address_with_another_method_says_which_it_takes():
+    with pytest.raises(Problem) as refused:
+        find_operation("DELETE", "/v1/decisions")
+    assert (refused.value.name, refused.value.headers) == ("method-not-allowed", {"Allow": "GET"})
+
+
+MAY = {
+    "recommend": {"application", "hr_partner"},
+    "explain": {"reviewer", "hr_partner", "auditor", "application"},
+    "list_decisions": {"reviewer", "hr_partner", "auditor"},
+    "get_decision": {"reviewer", "hr_partner", "auditor"},
+    "decide": {"reviewer", "hr_partner"},
+    **{name: set(Role) for name in ("certificate", "contract", "bento_contract", "problem")},
+}
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_every_role_may_do_what_the_table_says_and_nothing_else(role, operation):
+    identity = Identity("ann", frozenset({role}), "north")
+    if role in MAY[operation.name]:
+        check_permission(identity, operation)
+    else:
+        with pytest.raises(Problem) as refused:
+            check_permission(identity, operation)
+        assert refused.value.name == "forbidden"
