@@ -41,11 +41,13 @@ for commands in (records_commands, models_commands, federation_commands, privacy
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Do all of it, stop the service, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="TCP port; 3000, or any free one with --once.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="TCP port; 3000, or any free one with --once.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the made-up people.")] = 7,
     runs: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
 ) -> None:
-    """The whole story on a made-up group: train under differential privacy, certify, verify, serve, recommend, decide."""
+    """The whole story on a made-up group: train under differential privacy, certify, verify, serve, decide."""
     from rich.console import Console
 
     began = time.monotonic()
@@ -56,9 +58,7 @@ def demo(
         from serving import walkthrough
         from serving.launch import started
 
-        told = demonstrate(
-            runs / run, run, seed, lambda what, done, steps: status.update(f"{what}, {done} of {steps}")
-        )
+        told = demonstrate(runs / run, run, seed, lambda what, done, steps: status.update(f"{what}, {done} of {steps}"))
         status.update("verifying")
         verdict = verify_release(told.release, told.keys)
         if verdict.failed is not None:
@@ -125,8 +125,8 @@ def _print_demonstration(told: Demonstrated, document: dict[str, Any], lines: tu
         style="yellow",
     )
     console.print(
-        f"epsilon = {cost.epsilon} at delta = {cost.delta} per employee (closed form; PLD: {cost.epsilon_pld}), verified:"
-        f" kith verify {told.release} --keys {told.keys}"
+        f"epsilon = {cost.epsilon} at delta = {cost.delta} per employee (closed form; PLD: {cost.epsilon_pld}),"
+        f" verified: kith verify {told.release} --keys {told.keys}"
     )
     service = document["service"]
     if "explanation" in service:

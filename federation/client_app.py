@@ -1,8 +1,8 @@
 """The Flower ClientApp: a messenger between the coordinator and the site's guard. It opens nothing itself.
 
-The site is named by the SuperNode's own `--node-config 'site="/path/to/folder"'`, never by the run. Every error leaves as one
-line of Kith's own, which holds no person's value; of anything unforeseen only the type's name leaves, because Flower would
-send the text of an exception to the server.
+The site is named by the SuperNode's own `--node-config 'site="/path/to/folder"'`, never by the run. Every error
+leaves as one line of Kith's own, which holds no person's value; of anything unforeseen only the type's name leaves,
+because Flower would send the text of an exception to the server.
 """
 
 from __future__ import annotations
@@ -62,5 +62,5 @@ def _guard(context: Context) -> Guard:
 def _folder(context: Context) -> Path:
     folder = context.node_config.get("site")
     if not isinstance(folder, str) or not folder:
-        raise InputError("node config: expected site=\"/path/to/the/site's/folder\", got none")
+        raise InputError('node config: expected site="/path/to/the/site\'s/folder", got none')
     return Path(folder)

@@ -24,7 +24,7 @@ def train(
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Train embedded: the Flower apps and the sites' guards in this process. The release is in runs/<run id>/release."""
+    """Train embedded: Flower apps and guards in this process. The release is in runs/<run id>/release."""
     from rich.console import Console
 
     from models.planning import check_trust

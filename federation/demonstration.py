@@ -1,8 +1,8 @@
 """The demonstration's federation: a made-up group trains together, and is measured as only made-up people may be.
 
-Nothing of the measuring is charged to anybody: figures computed without noise on the people themselves would be a release of
-their own, and are shown here because these people do not exist. The models are measured on others drawn from the same truth,
-who are in no site's table.
+Nothing of the measuring is charged to anybody: figures computed without noise on the people themselves would be a
+release of their own, and are shown here because these people do not exist. The models are measured on others drawn
+from the same truth, who are in no site's table.
 """
 
 from __future__ import annotations
@@ -171,5 +171,3 @@ def _person(model: Release, contract: Contract, others: MinimizedRows) -> dict[s
             code = int(here.codes[column.name][best])
             features[column.name] = None if code < 0 else column.values[code]
     return {"use_case": USE_CASE, "site": largest, "employee": "made-up-person-1", "features": features}
-
-

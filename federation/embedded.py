@@ -1,7 +1,7 @@
 """An in-process Flower `Grid`: the same ServerApp and ClientApps as on a real fleet, in one process, without Ray.
 
-Each node is a ClientApp with its own context. Messages are handled when they are pushed, one after another, and replies wait
-to be pulled.
+Each node is a ClientApp with its own context. Messages are handled when they are pushed, one after another, and
+replies wait to be pulled.
 """
 
 from __future__ import annotations
@@ -88,7 +88,11 @@ class InProcessGrid(Grid):
 
 
 def run_embedded(
-    group: Path, sites: Iterable[Path], settings: Settings, out: Path, progress: Progress = lambda _what, _done, _of: None
+    group: Path,
+    sites: Iterable[Path],
+    settings: Settings,
+    out: Path,
+    progress: Progress = lambda _what, _done, _of: None,
 ) -> Path:
     """Run the Flower ServerApp and one ClientApp per site folder in this process; the release's directory.
 

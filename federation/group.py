@@ -1,8 +1,8 @@
 """The coordinator's folder: the contract all sites share, everybody's public keys, and the coordinator's own key.
 
-    contract.toml    what the columns are, which sites there are, and the public bound on each one's head count
-    keys.json        public keys of the coordinator and of every site, as enrolled
-    coordinator.pem  the coordinator's signing key
+contract.toml    what the columns are, which sites there are, and the public bound on each one's head count
+keys.json        public keys of the coordinator and of every site, as enrolled
+coordinator.pem  the coordinator's signing key
 """
 
 from __future__ import annotations

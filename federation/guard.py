@@ -1,10 +1,10 @@
 """The site's side of a run. It alone opens the site's table, ledger and key, and what it returns may leave.
 
 Rules:
-    1. A plan is served only if it is canonical, names this site and this site's feature space, is for a use case the site
-       takes part in, and asks for a trust that the site can give.
-    2. The plan's sensitivities, grids and lengths must be those of the site's own mechanism: the site computes them from
-       the contract and believes nothing it is told.
+    1. A plan is served only if it is canonical, names this site and this site's feature space, is for a use case the
+       site takes part in, and asks for a trust that the site can give.
+    2. The plan's sensitivities, grids and lengths must be those of the site's own mechanism: the site computes them
+       from the contract and believes nothing it is told.
     3. The whole plan is reserved in the ledger before anything is read; a plan over budget is refused there.
     4. Every contribution is charged, on disk, before the table is opened.
     5. A repeated request gets the same bytes and no new charge.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -175,7 +175,7 @@ class EmbeddedGuard:
         return sign_receipt(receipt, self._signer)
 
 
-@lru_cache(maxsize=None)
+@cache
 def guard_at(folder: Path) -> Guard:
     """The guard of the site in `folder`, one per process, so that it stays warm over a run."""
     return EmbeddedGuard(load_site(folder))

@@ -108,9 +108,7 @@ class Rounds:
         found: Mapping[str, object],
     ) -> None:
         ends = time.monotonic() + self._deadline
-        waiting = set(
-            self._grid.push_messages([Message(content(), node, kind, group_id=what) for node in self._nodes])
-        )
+        waiting = set(self._grid.push_messages([Message(content(), node, kind, group_id=what) for node in self._nodes]))
         while waiting and time.monotonic() < ends:
             for reply in self._grid.pull_messages(list(waiting)):
                 waiting.discard(reply.metadata.reply_to_message_id)
@@ -121,7 +119,9 @@ class Rounds:
                 time.sleep(POLL)
         silent = [name for name in self._keys if name not in found]
         if silent:  # rule 3
-            raise Refused(f"{what}: expected a reply of every site in {self._deadline:g} s, none of {', '.join(silent)[:200]}")
+            raise Refused(
+                f"{what}: expected a reply of every site in {self._deadline:g} s, none of {', '.join(silent)[:200]}"
+            )
 
     def _verified(self, contribution: Contribution, asked: tuple[str, int, str]) -> Verified:
         receipt = self._opened(contribution.receipt)
@@ -152,6 +152,7 @@ class Rounds:
             if len(nodes) >= len(self._keys):
                 return nodes
             if time.monotonic() > ends:
-                raise Refused(f"fleet: expected {len(self._keys)} nodes online in {self._deadline:g} s, got {len(nodes)}")
+                raise Refused(
+                    f"fleet: expected {len(self._keys)} nodes online in {self._deadline:g} s, got {len(nodes)}"
+                )
             time.sleep(POLL * 10)
-

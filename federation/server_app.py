@@ -1,4 +1,4 @@
-"""The Flower ServerApp: plans, exchanges, learns and certifies a run (`federation.training_run`) over whatever grid it is given."""
+"""The Flower ServerApp: a run from plan to certified release, over whatever grid it is given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from federation.group import load_group
 from federation.training_run import Progress, Settings, train
 from privacy.errors import InputError
 from privacy.plan import decimal
+
 
 def server_app(progress: Progress) -> ServerApp:
     """A ServerApp that trains by the run's configuration and tells `progress` what has been done."""

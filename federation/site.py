@@ -1,8 +1,8 @@
 """A site's own folder: what its guard may open, and the limits that only the site sets.
 
-    site.toml       name, paths, use cases, and the noise source
-    key.pem         the site's signing key
-    ledger.sqlite   what its people's privacy has been charged
+site.toml       name, paths, use cases, and the noise source
+key.pem         the site's signing key
+ledger.sqlite   what its people's privacy has been charged
 """
 
 from __future__ import annotations

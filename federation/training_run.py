@@ -75,7 +75,9 @@ def plan_run(group: Group, settings: Settings) -> Plan:
         Refused: if the trust asked for can not be had.
     """
     if group.contract.purpose != settings.use_case:
-        raise InputError(f"use case: expected {group.contract.purpose!r}, the contract's, got {settings.use_case!r:.60}")
+        raise InputError(
+            f"use case: expected {group.contract.purpose!r}, the contract's, got {settings.use_case!r:.60}"
+        )
     space = FeatureSpace.from_contract(group.contract)
     bounds = {site.name: site.people_at_most for site in group.contract.site.sites}
     return plan_at_epsilon(

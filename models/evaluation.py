@@ -1,9 +1,10 @@
 """What federation would give on a table at a budget, measured on held-out people.
 
 Per seed, a quarter of every site's people is held out (whole employees; copies of one row stay on one side) and four
-models are fitted to the others: the federated one, each site's personal one, each site's alone at the same budget, and all
-rows pooled without privacy. Noise comes from the source passed in; seeds only choose the split. Nothing is tuned on the held-out
-people, and the figures themselves are computed without noise: they are for whoever may see the whole table.
+models are fitted to the others: the federated one, each site's personal one, each site's alone at the same budget,
+and all rows pooled without privacy. Noise comes from the source passed in; seeds only choose the split. Nothing is
+tuned on the held-out people, and the figures themselves are computed without noise: they are for whoever may see the
+whole table.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Predictions:
 class Figures:
     """One model's figures on one seed: AUC for a 0/1 label, mean squared error of the scaled label for a number.
 
-    `within` is the mean over sites, weighed by pairs of unlike labels (AUC) or rows (error); NaN where no site has both labels.
+    `within` is the mean over sites, weighed by pairs of unlike labels (AUC) or rows (error); NaN where no site has
+    both labels.
     """
 
     overall: float
@@ -112,7 +114,8 @@ def evaluate(
     Args:
         contract: what the columns are; its declared head-count bounds are the plan's.
         rows: the whole table, minimized.
-        epsilon, delta: budget of the run for every employee.
+        epsilon: budget of the run for every employee.
+        delta: where epsilon is stated.
         trust: "local"; "secure-sum" is refused by the planner.
         seeds: of the splits.
         noise: source of the noise.
@@ -132,7 +135,9 @@ def evaluate(
     design = space.design(rows)
     predictions = []
     for seed in seeds:
-        predictions.append(_one_seed(space, plan, rows, design, seed, noise, lambda text, s=seed: progress(f"seed {s}: {text}")))
+        predictions.append(
+            _one_seed(space, plan, rows, design, seed, noise, lambda text, s=seed: progress(f"seed {s}: {text}"))
+        )
     metric = "auc" if space.link == LOGISTIC else "mse"
     figures = tuple({m: figures_of(p, m, rows.site_names, metric) for m in MODELS} for p in predictions)
     return Evaluation(plan, metric, tuple(people), rows.site_names, people, tuple(predictions), figures)
@@ -158,7 +163,7 @@ def fit_noisy(plan: Plan, space: FeatureSpace, sums: Mapping[str, SiteSums], noi
 
 
 def fit_pooled(space: FeatureSpace, design: NDArray[np.int64], label: Vector) -> Vector:
-    """(d,) weights of the same additive model on all rows at once, without privacy: Newton's method under a N(0, 1) prior."""
+    """(d,) weights of the same model on all rows, without privacy: Newton's method under a N(0, 1) prior."""
     rows = design / 2.0**GRID
     weights = np.zeros(space.width)
     for _ in range(NEWTON_STEPS if space.link == LOGISTIC else 1):
@@ -206,7 +211,7 @@ def mean_squared_error(label: Vector, score: Vector) -> float:
 
 
 def held_out(rows: MinimizedRows, seed: int) -> NDArray[np.bool_]:
-    """(n,) whether each row is held out: a quarter of every site's groups, where a group is an employee or a set of copies."""
+    """(n,) whether each row is held out: a quarter of every site's employees; copies of a row stay together."""
     generator = np.random.default_rng(seed)
     group = _joined(rows.employee, rows.twin)
     mask = np.zeros(len(group), dtype=bool)
@@ -265,9 +270,7 @@ def _alone(plan: Plan, site: str) -> Plan:
 
 
 def _large_enough(rows: MinimizedRows, min_site: int) -> tuple[MinimizedRows, dict[str, int]]:
-    people = {
-        name: len(np.unique(rows.employee[rows.site == index])) for index, name in enumerate(rows.site_names)
-    }
+    people = {name: len(np.unique(rows.employee[rows.site == index])) for index, name in enumerate(rows.site_names)}
     kept = {name: n for name, n in people.items() if n >= max(1, min_site)}
     if not kept:
         raise InputError(f"sites: expected at least one with {min_site} people, got none")

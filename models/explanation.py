@@ -99,8 +99,8 @@ def _abstained(
     band = math.log(float(use_case.elevated))
     if deviation > band and abs(relative) < deviation:
         return (
-            f"the evidence does not tell this person from the typical employee: the difference is {relative:+.2f} with a"
-            f" standard deviation of {deviation:.2f}; about {math.ceil((deviation / band) ** 2)} times the people (or the"
-            " budget) would settle it"
+            f"the evidence does not tell this person from the typical employee: the difference is {relative:+.2f} with"
+            f" a standard deviation of {deviation:.2f}; about {math.ceil((deviation / band) ** 2)} times the people"
+            " (or the budget) would settle it"
         )
     return None

@@ -3,9 +3,11 @@
 Every bound, vocabulary and bin edge comes from the contract, never from the data, so the space costs no privacy and is
 equal, byte for byte, at every site. A row is encoded as
 
-    intercept      1
-    number         its place in [low, high] as a line in [-1, 1]; one of 4 coarse and one of 16 fine equal bins; or missing
-    ordered        its place in the order as a line in [-1, 1]; one indicator per value (and one of 4 coarse bins where it
+    intercept      1 number         its place in [low, high] as a line in [-1, 1]; one of 4 coarse and one of 16 fine
+    equal bins; or missing.
+                   With at most 16 declared steps the fine bins are the steps, and up to 8 need no coarse ones.
+    ordered        its place in the order as a line in [-1, 1]; one indicator per value (and one of 4 coarse bins
+    where it
                    has more than 8 values); or missing
     category       one indicator per value; or missing
 
@@ -47,23 +49,42 @@ Value = float | int | str | None
 
 @dataclass(frozen=True)
 class NumberFeature:
-    """A number with public bounds; 22 coordinates: line, 4 coarse bins, 16 fine bins, missing."""
+    """A number with public bounds: its line, its bins, and whether it is missing; `step` as in the contract."""
 
     column: str
     low: float
     high: float
     unit: str
+    step: float = 0.0
 
-    width = 1 + COARSE + FINE + 1
-    most_active = 3
+    @property
+    def levels(self) -> int:
+        """How many values a stepped number takes, if at most 16; else 0."""
+        levels = round((self.high - self.low) / self.step) + 1 if self.step else 0
+        return levels if levels <= FINE else 0
+
+    @property
+    def _coarse(self) -> int:
+        return 0 if 0 < self.levels <= MANY_VALUES else COARSE
+
+    @property
+    def width(self) -> int:
+        """The line, the bins, and the missing one."""
+        return 1 + self._coarse + (self.levels or FINE) + 1
+
+    @property
+    def most_active(self) -> int:
+        """How many coordinates of one row can be other than zero at once, each at most 1 in size."""
+        return 3 if self._coarse else 2
 
     def encode(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
         """(n, width) grid steps of n numbers, NaN where missing; values outside the bounds are clipped to them."""
         missing = np.isnan(numbers)
         place = np.clip((np.where(missing, self.low, numbers) - self.low) / (self.high - self.low), 0.0, 1.0)
         line = np.trunc((2 * place - 1) * ONE).astype(np.int64)[:, None]
-        encoded = np.hstack([line, _bins(place, COARSE), _bins(place, FINE), np.zeros_like(line)])
-        return _or_missing(encoded, missing)
+        coarse = [_bins(place, COARSE)] if self._coarse else []
+        fine = _indicators(np.rint(place * (self.levels - 1)), self.levels) if self.levels else _bins(place, FINE)
+        return _or_missing(np.hstack([line, *coarse, fine, np.zeros_like(line)]), missing)
 
     def parse(self, value: Value) -> float:
         """One given value as a float, NaN where missing.
@@ -85,6 +106,7 @@ class NumberFeature:
             "low": repr(float(self.low)),
             "high": repr(float(self.high)),
             "unit": self.unit,
+            "step": repr(float(self.step)),
         }
 
 
@@ -118,7 +140,7 @@ class ChoiceFeature:
         """(n, width) grid steps of n positions in `values`, -1 where missing."""
         missing = codes < 0
         place = np.where(missing, 0, codes)
-        blocks = [np.eye(len(self.values), dtype=np.int64)[place] * ONE]
+        blocks = [_indicators(place, len(self.values))]
         if self._has_line:
             share = place / (len(self.values) - 1)
             blocks.append(np.trunc((2 * share - 1) * ONE).astype(np.int64)[:, None])
@@ -186,7 +208,7 @@ class FeatureSpace:
         features: list[Feature] = []
         for column in contract.columns:
             if isinstance(column, NumberColumn) and column.train:
-                features.append(NumberFeature(column.name, column.low, column.high, column.unit))
+                features.append(NumberFeature(column.name, column.low, column.high, column.unit, column.step))
             elif isinstance(column, CategoryColumn | OrderedColumn) and column.train:
                 features.append(ChoiceFeature(column.name, column.values, isinstance(column, OrderedColumn)))
         link = LINEAR if isinstance(contract.label, NumberLabel) else LOGISTIC
@@ -275,17 +297,23 @@ class FeatureSpace:
 
 def _feature(document: Mapping[str, Any]) -> Feature:
     if document["kind"] == "number":
-        low, high = float(document["low"]), float(document["high"])
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise InputError(f"feature {document['column']!r}: expected finite low < high, got otherwise")
-        return NumberFeature(document["column"], low, high, document["unit"])
+        low, high, step = (float(document[name]) for name in ("low", "high", "step"))
+        if not (math.isfinite(high - low) and low < high and 0 <= step <= high - low):
+            raise InputError(
+                f"feature {document['column']!r:.80}: expected low < high and a step within, got otherwise"
+            )
+        return NumberFeature(document["column"], low, high, document["unit"], step)
     if document["kind"] in ("category", "ordered"):
         return ChoiceFeature(document["column"], tuple(document["values"]), document["kind"] == "ordered")
     raise InputError(f"feature {document['column']!r}: expected number, category or ordered, got another kind")
 
 
 def _bins(place: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    return np.eye(count, dtype=np.int64)[np.minimum((place * count).astype(np.int64), count - 1)] * ONE
+    return _indicators(np.minimum((place * count).astype(np.int64), count - 1), count)
+
+
+def _indicators(position: NDArray[Any], count: int) -> NDArray[np.int64]:
+    return np.eye(count, dtype=np.int64)[position.astype(np.int64)] * ONE
 
 
 def _or_missing(encoded: NDArray[np.int64], missing: NDArray[np.bool_]) -> NDArray[np.int64]:

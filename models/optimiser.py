@@ -1,25 +1,26 @@
 """How the coordinator learns from noisy sums. Everything here is post-processing: it costs no privacy.
 
-Write M for the weighted sum of the sites' second moments, v for the curvature of the link (p(1-p) at the base rate for a
-logistic link, 1 for a linear one) and H = v M = U diag(h) U'. Around the current weights w_t a gradient sum is
+Write M for the weighted sum of the sites' second moments, v for the curvature of the link (p(1-p) at the base rate
+for a logistic link, 1 for a linear one) and H = v M = U diag(h) U'. Around the current weights w_t a gradient sum is
 
     G(w_t) = H w_t - b + noise,     noise ~ N(0, kappa H + s² I):  people drawn at random, and privacy noise,
 
 so every round gives one more look at b, and their mean over T rounds has privacy noise s²/T. With the prior
 w ~ N(0, tau² I) the posterior mean and variance, coordinate by coordinate in the basis U, are
 
-    mean = tau² h / (tau² h² + kappa h + s²/T) * (U'b),      variance = tau² (kappa h + s²/T) / (tau² h² + kappa h + s²/T).
+    mean     = tau² h / (tau² h² + kappa h + s²/T) * (U'b)
+    variance = tau² (kappa h + s²/T) / (tau² h² + kappa h + s²/T).
 
-That is a damped Newton step whose damping is computed from the noise and the head count, not tuned. The rounds serve the
-curve of the link; the first ones, far from the solution, are steps and not evidence (WARM_UP).
+That is a damped Newton step whose damping is computed from the noise and the head count, not tuned. The rounds serve
+the curve of the link; the first ones, far from the solution, are steps and not evidence (WARM_UP).
 
-Sites are weighed by what their signal is worth against their noise: a_k = n_k g / (n_k g + s²), with n_k the public bound on
-the head count and g the information one person is expected to carry about one coordinate. Where noise is small all people
-count alike; where it dominates, a site counts in proportion to its size.
+Sites are weighed by what their signal is worth against their noise: a_k = n_k g / (n_k g + s²), with n_k the public
+bound on the head count and g the information one person is expected to carry about one coordinate. Where noise is
+small all people count alike; where it dominates, a site counts in proportion to its size.
 
-A site's personal weights repeat the argument around the shared ones: its own mean gradient residual is N(0, t² h_k² + kappa h_k +
-s²/T) in the basis U under the prior N(0, t² I) on the difference. The strength t is the one under which all sites' released
-residuals are most likely (empirical Bayes over released sums: free).
+A site's personal weights repeat the argument around the shared ones: its own mean gradient residual is N(0, t² h_k² +
+kappa h_k + s²/T) in the basis U under the prior N(0, t² I) on the difference. The strength t is the one under which
+all sites' released residuals are most likely (empirical Bayes over released sums: free).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Fit:
 
 
 class Optimiser:
-    """The coordinator's state over a run: give it the moments once, then gradients at `weights`, then ask for the fit."""
+    """The coordinator's state over a run: take the moments once, then gradients at `weights`, then ask for the fit."""
 
     def __init__(self, plan: Plan, space: FeatureSpace) -> None:
         """Start at zero weights.
@@ -172,7 +173,7 @@ class Optimiser:
         return np.asarray(sum(self._worth[name] * self._evidence[name] for name in self._people)) / self._looks
 
     def _site_spectrum(self, name: str) -> Vector:
-        """A site's share of the group's curvature, by its public head count: its own moments are too noisy to invert."""
+        """A site's share of the group's curvature, by its public head count: its own is too noisy to invert."""
         people = sum(self._worth[other] * n for other, n in self._people.items())
         return self._spectrum * (self._people[name] / people)
 

@@ -113,13 +113,13 @@ def check_trust(trust: str) -> None:
     """Refuse a trust that can not be had.
 
     Raises:
-        Refused: for "secure-sum": without masks under which sites add up, shared noise would leave each site too little.
-        InputError: for an unknown word.
+        Refused: for "secure-sum": without masks under which sites add up, shared noise would leave each site too
+        little. InputError: for an unknown word.
     """
     if trust == "secure-sum":
         raise Refused(
-            "trust: expected 'local', got 'secure-sum': sites can not add up under masks yet, so no noise may be shared;"
-            " with 'local' every site adds all of it"
+            "trust: expected 'local', got 'secure-sum': sites can not add up under masks yet, so no noise may be"
+            " shared; with 'local' every site adds all of it"
         )
     if trust not in TRUSTS:
         raise InputError(f"trust: expected one of {', '.join(TRUSTS)}, got {trust!r:.40}")
@@ -149,7 +149,7 @@ def gradient_sensitivity(clip: Decimal) -> int:
 
 
 def moments_sensitivity(space: FeatureSpace) -> int:
-    """Steps by which one employee can move the upper triangle of the second moments: sqrt((R⁴ + R²) / 2), rounded up."""
+    """Steps by which one employee can move the second moments' upper triangle: sqrt((R⁴ + R²) / 2), rounded up."""
     squared = space.squared_radius
     return math.isqrt((squared * squared + squared) * 2 ** (4 * GRID) // 2) + 1
 

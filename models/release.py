@@ -41,7 +41,7 @@ class Release:
 
 
 def weights_bytes(fit: Fit) -> bytes:
-    """safetensors of a fit: "basis" (d, d), "typical" (d,), and for the group and each site weights and variances (d,)."""
+    """Safetensors of a fit: "basis" (d, d), "typical" (d,), and weights and variances (d,) of group and sites."""
     tensors = {
         "basis": fit.shared.basis,
         "typical": fit.shared.typical,

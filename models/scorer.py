@@ -1,10 +1,10 @@
 """The additive scorer: a sum of one term per column, read from public bins. No torch: serving is table look-ups.
 
-The score of a row x is w·x, on the log-odds scale for a logistic link. Because every column owns its own coordinates, the
-score is exactly the sum of the columns' terms and the intercept: the explanation is the model.
+The score of a row x is w·x, on the log-odds scale for a logistic link. Because every column owns its own coordinates,
+the score is exactly the sum of the columns' terms and the intercept: the explanation is the model.
 
-How sure it is: training leaves a Gaussian posterior over w, diagonal in a public basis U (see `models.optimiser`), so the
-standard deviation of a score is sqrt(sum_j variance_j (U'x)_j²). It counts privacy noise and few people alike.
+How sure it is: training leaves a Gaussian posterior over w, diagonal in a public basis U (see `models.optimiser`), so
+the standard deviation of a score is sqrt(sum_j variance_j (U'x)_j²). It counts privacy noise and few people alike.
 """
 
 from __future__ import annotations

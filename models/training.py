@@ -3,14 +3,14 @@
 Every employee counts once, however many rows they have: their loss is the mean over their rows.
 
 1. Rows. `FeatureSpace.design` gives whole numbers of 2**-10 with ||x|| <= R, R public.
-2. Second moments. An employee with m rows enters as the sum of x̃x̃' over x̃ = trunc(x / sqrt(m)); the sum of ||x̃||² is at
-   most R², so the upper triangle moves by at most sqrt((R⁴ + R²) / 2) in L2: each of the two halves of the symmetric
-   matrix has the same off-diagonal norm, and the diagonal's own norm is at most R, since every |x_j| <= 1.
-3. Gradients. Per-employee gradient norms and clipping factors come from Opacus (ghost clipping, Li et al. 2022, through
-   the norm sampler registered here). The clipped residuals are truncated toward zero to whole steps of 2**-RESIDUAL_GRID and
-   sent back through the layer, so the sum is a product of whole numbers: exact in float64 below 2**53, in any order.
-   Truncation moves an employee's gradient by at most R * 2**-RESIDUAL_GRID, which is taken off the clip beforehand: the
-   sensitivity stated is not exceeded by rounding of any kind.
+2. Second moments. An employee with m rows enters as the sum of x̃x̃' over x̃ = trunc(x / sqrt(m)); the sum of ||x̃||²
+   is at most R², so the upper triangle moves by at most sqrt((R⁴ + R²) / 2) in L2: each of the two halves of the
+   symmetric matrix has the same off-diagonal norm, and the diagonal's own norm is at most R, since every |x_j| <= 1.
+3. Gradients. Per-employee gradient norms and clipping factors come from Opacus (ghost clipping, Li et al. 2022,
+   through the norm sampler registered here). The clipped residuals are truncated toward zero to whole steps of
+   2**-RESIDUAL_GRID and sent back through the layer, so the sum is a product of whole numbers: exact in float64 below
+   2**53, in any order. Truncation moves the gradient of an employee with m rows by at most m * R * 2**-RESIDUAL_GRID,
+   which is taken off that employee's clip beforehand: no rounding of any kind exceeds the sensitivity stated.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ warnings.filterwarnings("ignore", message="Full backward hook is firing")
 ROWS_AT_ONCE: Final = 1 << 16
 """Rows per exact matrix product: bounds the memory of second moments, never their value."""
 EXACT: Final = 2**53
+RESIDUAL_STEP: Final = 2.0**-RESIDUAL_GRID
 
 
 class AdditiveLayer(nn.Module):
@@ -101,8 +102,8 @@ class SiteSums:
         self._design = torch.from_numpy(self._steps / 2.0**GRID)
         self._label = torch.tensor(rows.label)
         self._logistic = space.link == LOGISTIC
-        self._clip = clip
-        self._radius = space.radius
+        margin = self._rows_each * space.radius * RESIDUAL_STEP
+        self._clips = torch.from_numpy(np.maximum(clip - margin, 0.0))
         largest_sum = max(1, len(self._rows_each)) * space.squared_radius * 2.0 ** max(2 * GRID, GRADIENT_GRID)
         if largest_sum >= EXACT:
             raise InputError("site table: expected few enough employees for exact sums, got too many")
@@ -129,10 +130,7 @@ class SiteSums:
         if not len(self._steps):
             return np.zeros(weights.shape, dtype=np.int64)
         layer = AdditiveLayer(torch.from_numpy(weights), len(self._rows_each))
-        step = 2.0**-RESIDUAL_GRID
-        clipped = GradSampleModuleFastGradientClipping(
-            layer, max_grad_norm=self._clip - self._radius * step, loss_reduction="sum"
-        )
+        clipped = GradSampleModuleFastGradientClipping(layer, max_grad_norm=self._clips, loss_reduction="sum")
         scores = clipped(self._design, self._employee)
         with torch.no_grad():
             predicted = torch.sigmoid(scores) if self._logistic else scores
@@ -141,8 +139,7 @@ class SiteSums:
         factor = clipped.get_clipping_coef()[self._employee]
         clipped.disable_hooks()
         layer.weight.grad = None
-        scores.backward(torch.trunc(residual * factor / step) * step)
-        assert layer.weight.grad is not None
-        total = layer.weight.grad.numpy() * 2.0**GRADIENT_GRID
+        scores.backward(torch.trunc(residual * factor / RESIDUAL_STEP) * RESIDUAL_STEP)
         clipped.remove_hooks()
+        total = layer.weight.grad.numpy() * 2.0**GRADIENT_GRID
         return np.rint(total).astype(np.int64)

@@ -28,7 +28,7 @@ PLD_INTERVAL: Final = 1e-4
 
 
 def delta_of(epsilon: float, mu: float) -> float:
-    """delta of a mu-GDP mechanism at `epsilon` >= 0, for mu > 0 (Dong, Roth & Su 2022, Cor. 2.13)."""
+    """Delta of a mu-GDP mechanism at `epsilon` >= 0, for mu > 0 (Dong, Roth & Su 2022, Cor. 2.13)."""
     upper = -epsilon / mu + mu / 2
     lower = -epsilon / mu - mu / 2
     return max(0.0, _phi(upper) - math.exp(epsilon + _log_phi(lower)))

@@ -146,6 +146,10 @@ class Balance:
         release = self.runs[name].releases[event, index]
         if release.settled is not None:
             raise Refused(f"release {event!r} {index}: expected to be settled once, got a second contribution (rule 8)")
+        if entry.charge != release.charges[-1]:
+            raise Refused(
+                f"release {event!r} {index}: expected its latest charge to be settled, got an earlier (rule 8)"
+            )
         release.settled = entry.charge
 
     def _end(self, entry: Ended) -> None:

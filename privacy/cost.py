@@ -54,10 +54,7 @@ def cost_of(plan: Plan) -> Cost:
     """
     delta = Decimal(plan.delta)
     added = accounting.discretization_delta(plan)
-    if added > delta * Decimal(float(NEGLIGIBLE)):
-        raise InputError(
-            f"plan: expected discretization of at most a thousandth of delta {delta}, got {added}: refine the grid"
-        )
+    _check_negligible(Fraction(added), delta)
     inner = delta - added
     return Cost(
         mu2=amounts.to_text(amounts.total(plan)),
@@ -76,16 +73,19 @@ def _deltas(plan: Plan) -> list[str]:
 
 def _epsilon_at(plan: Plan, mu_squared: Fraction, delta: Decimal) -> Decimal:
     added = _added(plan, mu_squared, delta)
-    if added > NEGLIGIBLE * Fraction(delta):
-        raise InputError(
-            f"plan: expected discretization of at most a thousandth of delta {delta}, got more: refine the grid"
-        )
+    _check_negligible(added, delta)
     return accounting.epsilon(mu_squared, delta - Decimal(float(added)))
 
 
 def _added(plan: Plan, mu_squared: Fraction, delta: Decimal) -> Fraction:
     stated = float(accounting.epsilon(mu_squared, delta * (1 - Decimal(float(NEGLIGIBLE)))))
     return accounting.total_variation(plan) * Fraction(1 + math.exp(stated))
+
+
+def _check_negligible(added: Fraction, delta: Decimal) -> None:
+    if added > NEGLIGIBLE * Fraction(delta):
+        allowed = f"discretization of at most a thousandth of delta {delta}"
+        raise InputError(f"plan: expected {allowed}, got {float(added):.3g}: refine the grid or add noise")
 
 
 def _text(value: Decimal) -> str:

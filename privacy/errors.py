@@ -18,7 +18,7 @@ class InputError(KithError):
     exit_code = 2
 
 
-class Refused(KithError):
+class Refused(KithError):  # noqa: N818 - it names what happened; an error would be a fault
     """The input is well formed and a rule says no."""
 
 

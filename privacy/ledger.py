@@ -11,7 +11,8 @@ Rules:
        the state of a release never changes.
     7. A release that was charged and never settled may have left with other noise. It is charged again in full, beside
        the reservation, if the cap allows.
-    8. A charge is settled once, and binds the bytes that left and their receipt.
+    8. A release is settled once, under its latest charge, and that binds the bytes that left and their receipt. So the
+       last charge of a run whose releases were all settled has a receipt, and states all that the run has spent.
     9. The end of a run frees what it reserved and did not charge; it is charged no more.
    10. Every charge states the total spent after it, so that a few entries prove the balance.
    11. Clocks decide nothing.
@@ -228,7 +229,7 @@ class Ledger:
         """Keep what is about to leave under `charge`, on disk when this returns; again with the same bytes, nothing.
 
         Raises:
-            Refused: if the release was settled with other bytes (rule 8).
+            Refused: if the release was settled with other bytes, or charged again since (rule 8).
         """
         with self._writing("settle") as balance:
             known = balance.charges.get(charge.position)

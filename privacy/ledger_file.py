@@ -34,7 +34,7 @@ _TRIGGERS: Final = tuple(
 )
 
 
-class LedgerUnavailable(KithError):
+class LedgerUnavailable(KithError):  # noqa: N818  (named as the errors beside it in privacy.errors)
     """The ledger can not be read or written now (disk full, locked, I/O error); what it held it still holds."""
 
 

@@ -94,8 +94,9 @@ def _read_regular(path: Path, name: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise VerificationFailed(f"{name}: expected a regular file, got {error.strerror}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
+        os.close(descriptor)
+        raise VerificationFailed(f"{name}: expected a regular file of at most {MAX_FILE_BYTES} bytes, got otherwise")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
-            raise VerificationFailed(f"{name}: expected a regular file of at most {MAX_FILE_BYTES} bytes")
         return file.read(status.st_size + 1)

@@ -30,6 +30,7 @@ A contract is a TOML file:
     low = 0
     high = 32
     unit = "hours"
+    step = 1                            # if it takes only such steps from low to high, like a rating
     train = true
 """
 
@@ -56,7 +57,10 @@ MAX_NUMBER: Final = 1e100
 
 @dataclass(frozen=True, slots=True)
 class NumberColumn:
-    """A quantity between public bounds, low < high, in `unit` ("" if none is declared)."""
+    """A quantity between public bounds, low < high, in `unit` ("" if none is declared).
+
+    `step` divides the range into the only values it takes, such as the marks of a rating; 0 if it takes any.
+    """
 
     name: str
     low: float
@@ -65,6 +69,7 @@ class NumberColumn:
     train: bool
     protected: bool
     purpose: str
+    step: float = 0.0
     kind: ClassVar[str] = "number"
 
 
@@ -260,6 +265,15 @@ class _Section:
             raise self.fail("high", f"more than low ({low:g})", _came(high))
         return low, high
 
+    def step(self, low: float, high: float) -> float:
+        if not self.has("step"):
+            return 0.0
+        step = self.number("step")
+        steps = (high - low) / step if step > 0 else 0.0
+        if steps < 1 or abs(steps - round(steps)) > 1e-9 * steps:
+            raise self.fail("step", f"a number above 0 that divides {high - low:g}, high less low", _came(step))
+        return step
+
     def values(self, key: str) -> tuple[str, ...]:
         value = self._fields.pop(key, None)
         if not isinstance(value, list) or not 1 <= len(value) <= MAX_VALUES:
@@ -377,7 +391,8 @@ def _column(name: str, section: _Section, purpose: str) -> Column:
     column: Column
     if kind == "number":
         low, high = section.bounds()
-        column = NumberColumn(name, low, high, section.text("unit", default=""), train, protected, purpose)
+        step = section.step(low, high)
+        column = NumberColumn(name, low, high, section.text("unit", default=""), train, protected, purpose, step)
     elif kind == "category":
         column = CategoryColumn(name, section.values("values"), train, protected, purpose)
     elif kind == "ordered":

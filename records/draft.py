@@ -22,6 +22,8 @@ from privacy.errors import InputError
 from records.contract import MAX_SITES, MAX_VALUE, parse_contract
 from records.table import Table, as_numbers, is_shown
 
+MOST_STEPS: Final = 15
+"""A number of whole steps over at most this range is drafted with `step = 1`."""
 MOST_CATEGORIES: Final = 60
 MOST_LABELS: Final = 20
 FEW_NUMBERS: Final = 10
@@ -249,7 +251,10 @@ def _entry(table: Table, name: str) -> _Entry:
         return _Entry("text", comment=reason)
     if numeric and len(values) > 2 and _has_bounds(numbers.values):
         low, high = _bounds(numbers.values)
-        return _Entry("number", (("low", low), ("high", high), ("unit", _quoted(_unit(name)))), train=True)
+        fields = [("low", low), ("high", high), ("unit", _quoted(_unit(name)))]
+        if np.all(numbers.values == np.floor(numbers.values)) and float(high) - float(low) <= MOST_STEPS:
+            fields.append(("step", "1"))
+        return _Entry("number", tuple(fields), train=True)
     if sum(1 for value in values if _DATE.fullmatch(value)) > len(values) / 2:
         return _Entry("text", comment="dates: turn them into a number, such as months since")
     if len(values) > MOST_CATEGORIES or len(values) > max(2, len(cells) // 2):

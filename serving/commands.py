@@ -19,7 +19,8 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = DEFAULT_PORT,
     keys: Annotated[Path | None, typer.Option(help="Keys that the releases must be signed with.")] = None,
     database: Annotated[
-        str | None, typer.Option(envvar="KITH_DATABASE", help="SQLAlchemy URL; a SQLite file in the state folder if none.")
+        str | None,
+        typer.Option(envvar="KITH_DATABASE", help="SQLAlchemy URL; a SQLite file in the state folder if none."),
     ] = None,
     state: Annotated[Path, typer.Option(help="Folder of the database and the token keys.")] = DEFAULT_STATE,
 ) -> None:

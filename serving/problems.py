@@ -55,7 +55,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         ("timeout", 504, "The answer took too long"),
     )
 }
-_BY_STATUS: Final = {kind.status: kind.name for kind in reversed(PROBLEM_TYPES.values())} | {
+_BY_STATUS: Final = {kind.status: kind.name for kind in PROBLEM_TYPES.values()} | {
     403: "forbidden",
     409: "already-decided",
     422: "invalid-request",

@@ -6,6 +6,7 @@ status other than 0 and one line that names the check; nothing is served.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -61,6 +62,7 @@ class Kith:
             database.migrate(settings.database)
         except KithError as error:
             _refuse(error)
+        signal.signal(signal.SIGUSR1, _end_with_failure)
 
     def __init__(self) -> None:
         """One worker: its own verified models and its connections."""
@@ -100,7 +102,7 @@ Kith.add_asgi_middleware(FrontDoor)
 
 
 def _answered(ctx: bentoml.Context, operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The operation's answer, or the response of the problem it ended in: BentoML passes on all of it but the status."""
+    """The operation's answer, or its problem's response: BentoML passes on all of that but the status."""
     try:
         return operation(*args, **kwargs)
     except Problem as problem:
@@ -114,10 +116,16 @@ def _answered(ctx: bentoml.Context, operation: Callable[P, R], *args: P.args, **
 
 
 def _refuse(error: KithError) -> NoReturn:
-    """End with one line. A worker also ends its parent, which would start it again and again."""
+    """End with one line. A worker also ends the service, which would start it again and again."""
     sys.stderr.write(f"{REFUSAL}{error}\n")
     sys.stderr.flush()
     if server_context.worker_index is not None:
-        os.kill(os.getppid(), signal.SIGTERM)
+        os.kill(os.getppid(), signal.SIGUSR1)
         os._exit(error.exit_code)
     raise SystemExit(error.exit_code)
+
+
+def _end_with_failure(_signal: int, _frame: object) -> None:
+    """A worker has refused: stop as for SIGTERM, but with a status that tells a supervisor so."""
+    atexit.register(os._exit, 1)
+    os.kill(os.getpid(), signal.SIGTERM)

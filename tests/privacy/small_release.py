@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from safetensors.numpy import save
+
 from privacy import amounts, canonical, randomness, release_files, signing
 from privacy.certificate import Certificate, Mechanism, SiteAccount, account, issue
 from privacy.checkpoint import open_note, origin_of
@@ -21,7 +23,6 @@ from privacy.plan import GaussianSum, Plan, SiteBound
 from privacy.receipt import Receipt, sign_receipt
 from privacy.signing import Signer
 from privacy.trust_roots import TrustRoots
-from safetensors.numpy import save
 
 NOW = 1_763_000_000
 WIDTH = 3

@@ -7,13 +7,14 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+
 from privacy import accounting, signing
 from privacy.certificate import Certificate, Mechanism, SiteAccount, issue, open_certificate
 from privacy.cost import Cost, cost_of
 from privacy.errors import InputError, KithError, VerificationFailed
 from privacy.plan import GaussianSum
 from privacy.statement import Subject
-from small_release import NOW, FixedSigner, plan
+from tests.privacy.small_release import NOW, FixedSigner, plan
 
 SIGNER = FixedSigner(1)
 VERIFIER = signing.verifier(SIGNER.public)

@@ -4,10 +4,11 @@ import base64
 from collections.abc import Callable
 
 import pytest
+
 from privacy import checkpoint, signing
 from privacy.checkpoint import Checkpoint
 from privacy.errors import InputError, KithError, VerificationFailed
-from small_release import FixedSigner
+from tests.privacy.small_release import FixedSigner
 
 SIGNER = FixedSigner(2)
 VERIFIER = signing.verifier(SIGNER.public)

@@ -6,9 +6,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from privacy import dsse, signing
 from privacy.errors import InputError, KithError, VerificationFailed
-from small_release import FixedSigner
+from tests.privacy.small_release import FixedSigner
 
 SIGNER = FixedSigner(7)
 VERIFIER = signing.verifier(SIGNER.public)

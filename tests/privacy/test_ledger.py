@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from privacy import amounts, checkpoint, entries, merkle, signing
 from privacy.balance import Balance
 from privacy.entries import Charged, Opened, Reserved
@@ -18,7 +19,7 @@ from privacy.errors import BudgetExceeded, InputError, KithError, Refused, Verif
 from privacy.ledger import Charge, Ledger
 from privacy.ledger_file import LedgerUnavailable
 from privacy.plan import GaussianSum
-from small_release import NOW, SITES, FixedSigner, clock, plan, state_of
+from tests.privacy.small_release import NOW, SITES, FixedSigner, clock, plan, state_of
 
 SITE = SITES[0]
 PLAN = plan()
@@ -194,12 +195,14 @@ def test_releases_out_of_the_plans_order_are_refused(ledger: Ledger, release: tu
     assert ledger.spent == 0
 
 
-def test_a_charge_is_settled_once(ledger: Ledger) -> None:
+def test_a_release_is_settled_once_under_its_latest_charge(ledger: Ledger) -> None:
     ledger.reserve("run", PLAN)
     earlier, later = charge(ledger, FIRST), charge(ledger, FIRST)
-    ledger.settle(earlier, b"values", b"receipt")
-    ledger.settle(earlier, b"values", b"receipt")
-    for attempt, values in [(earlier, b"others"), (later, b"values")]:
+    with pytest.raises(Refused, match="latest"):
+        ledger.settle(earlier, b"values", b"receipt")
+    ledger.settle(later, b"values", b"receipt")
+    ledger.settle(later, b"values", b"receipt")
+    for attempt, values in [(later, b"others"), (earlier, b"values")]:
         with pytest.raises(Refused, match="once"):
             ledger.settle(attempt, values, b"receipt")
     with pytest.raises(Refused, match="position of a charge"):
@@ -394,10 +397,18 @@ def lower_a_charge(leaf: bytes) -> bytes:
     return leaf.replace(b'"mu2":"0.25"', b'"mu2":"0.05"').replace(b'"spent":"0.25"', b'"spent":"0.05"')
 
 
+def raise_the_cap(leaf: bytes) -> bytes:
+    return leaf.replace(b'"cap":"1"', b'"cap":"9"')
+
+
+def date_later(leaf: bytes) -> bytes:
+    return leaf.replace(b"%d" % NOW, b"%d" % (NOW + 1))
+
+
 TAMPERING = {
     "a charge made cheaper": "UPDATE entries SET leaf = lower_a_charge(leaf) WHERE position = 2",
-    "a later date": "UPDATE entries SET leaf = CAST(replace(leaf, '1763000000', '1763000001') AS BLOB) WHERE position = 7",
-    "another cap": """UPDATE entries SET leaf = CAST(replace(leaf, '"cap":"1"', '"cap":"9"') AS BLOB) WHERE position = 0""",
+    "a later date": "UPDATE entries SET leaf = date_later(leaf) WHERE position = 7",
+    "another cap": "UPDATE entries SET leaf = raise_the_cap(leaf) WHERE position = 0",
     "the last entry removed": "DELETE FROM entries WHERE position = 8",
     "a charge removed": "DELETE FROM entries WHERE position = 2",
     "an entry before the first": "INSERT INTO entries SELECT -1, leaf FROM entries WHERE position = 1",
@@ -415,7 +426,8 @@ def test_tampering_with_a_row_is_found(ledger: Ledger, path: Path, statement: st
     complete(ledger, "run")
     ledger.verify()
     connection = sqlite3.connect(path)
-    connection.create_function("lower_a_charge", 1, lower_a_charge)
+    for change in (lower_a_charge, raise_the_cap, date_later):
+        connection.create_function(change.__name__, 1, change)
     triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
     for name, _ in triggers:
         connection.execute(f"DROP TRIGGER {name}")

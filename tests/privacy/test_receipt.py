@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import pytest
+
 from privacy import signing, statement
 from privacy.errors import InputError, KithError, VerificationFailed
 from privacy.receipt import Receipt, open_receipt, sign_receipt
 from privacy.statement import Statement, Subject
-from small_release import NOW, FixedSigner, plan, state_of
+from tests.privacy.small_release import NOW, FixedSigner, plan, state_of
 
 SIGNER = FixedSigner(2)
 VERIFIER = signing.verifier(SIGNER.public)

@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from privacy import canonical, signing, statement
 from privacy.errors import InputError, VerificationFailed
 from privacy.statement import Statement, Subject
-from small_release import FixedSigner
+from tests.privacy.small_release import FixedSigner
 
 STATEMENT = Statement((Subject("file", "0" * 64),), statement.RECEIPT, {"a": 1})
 

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+
 from privacy.errors import InputError, VerificationFailed
 from privacy.trust_roots import TrustRoots
-from small_release import FixedSigner
+from tests.privacy.small_release import FixedSigner
 
 ROOTS = TrustRoots.of(FixedSigner(1), {"North": FixedSigner(2), "South": FixedSigner(3)})
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from privacy import canonical, release_files
 from privacy.certificate import Certificate, open_certificate
 from privacy.errors import InputError
@@ -22,7 +23,7 @@ from privacy.receipt import open_receipt, sign_receipt
 from privacy.trust_roots import TrustRoots
 from privacy.verdict import Verdict
 from privacy.verify import verify_files, verify_release
-from small_release import RUN, SITES, FixedSigner, Group, plan, weights, write
+from tests.privacy.small_release import RUN, SITES, FixedSigner, Group, plan, weights, write
 
 ROOT = Path(__file__).parents[2]
 Files = dict[str, bytes]
@@ -102,9 +103,11 @@ def test_verifying_takes_less_than_two_seconds_and_imports_no_models(files: File
         "assert verify_release(pathlib.Path(sys.argv[1])).ok\n"
         "assert not {'torch', 'pandas', 'opacus', 'flwr', 'bentoml', 'models', 'records'} & set(sys.modules)"
     )
-    started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "release")], check=True, cwd=ROOT)
-    assert time.perf_counter() - started < 4, "2 s on a quiet machine; twice that for one that runs other tests"
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert taken < 2, "seconds of processor time: other tests on this machine must not count"
 
 
 # One byte changed
@@ -391,9 +394,11 @@ def spoil(name: str, value: object) -> Callable[[dict[str, np.ndarray]], None]:
         spoil("shared.variance", [1.0, 2.0, -1.0]),
         spoil("shared", [1.0, 2.0]),
         spoil("shared", [[1.0, 2.0, 3.0]]),
+        spoil("basis", np.ones(3)),
+        spoil("typical", [0.0, -np.inf, 0.0]),
         spoil("shared", np.ones(3, dtype=np.float32)),
         spoil("site/Elsewhere", np.ones(3)),
-        lambda tensors: tensors.pop("site/North.sd"),
+        lambda tensors: tensors.pop("site/North.variance"),
     ],
 )
 def test_weights_that_are_none_are_refused(
@@ -419,6 +424,6 @@ def test_a_trust_that_this_version_can_not_show_is_refused(tmp_path: Path) -> No
 def test_a_plan_too_coarse_for_its_delta_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = Group(tmp_path)
     cost = certificate_of(group, group.train("fine", plan())).cost
-    monkeypatch.setattr("small_release.cost_of", lambda plan: cost)
+    monkeypatch.setattr("tests.privacy.small_release.cost_of", lambda plan: cost)
     coarse = plan(events=(GaussianSum("gradient", 1, 3, 0, 1, 4),))
     assert failed(verify_files(group.train("coarse", coarse))) == 10

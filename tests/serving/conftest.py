@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +11,17 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.testclient import TestClient
 
 from serving import database
+from serving.database import Recommendation, migrate
 from serving.identity import issue_token, token_keys
 from serving.settings import Settings
 from tests.serving.signed_release import SITE, write_release
 
+POSTGRESQL = "postgresql+psycopg://root@127.0.0.1:5432"
 FEATURES = {"tenure_years": 2.5, "overtime_hours": 30.0, "work_mode": "onsite"}
 REASON = "The overtime of the last months is known to the team."
 
@@ -54,7 +60,9 @@ class Caller:
             path, content=json.dumps(body), headers={"Content-Type": "application/json"} | self.headers | sent
         )
 
-    def recommend(self, features: dict[str, Any] | None = None, employee: str = "p-17", **headers: str) -> httpx.Response:
+    def recommend(
+        self, features: dict[str, Any] | None = None, employee: str = "p-17", **headers: str
+    ) -> httpx.Response:
         return self.post("/v1/recommend", request(features, employee), **headers)
 
     def decide(self, id: str, decision: str = "approve", etag: str = '"1"', **changes: Any) -> httpx.Response:
@@ -64,6 +72,12 @@ class Caller:
 
 def request(features: dict[str, Any] | None = None, employee: str = "p-17", site: str = SITE) -> dict[str, Any]:
     return {"use_case": "retention", "site": site, "employee": employee, "features": features or FEATURES}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 As = Callable[..., Caller]
@@ -123,3 +137,41 @@ def proposed(as_role: As) -> str:
     assert answer.status_code == 200, answer.text
     assert answer.json()["status"] == "proposed"
     return str(answer.json()["id"])
+
+
+def row(id="r1", stakes="medium", status="proposed", **changes):
+    needed = {"low": 0, "medium": 1, "high": 2}[stakes]
+    fields = {
+        "id": id, "use_case": "retention", "site": "North", "employee": "p-1", "requested_by": "portal",
+        "stakes": stakes, "decisions_needed": needed, "status": status, "version": 1, "inputs": "{}",
+        "explanation": "{}", "actions": "[]", "model_digest": "m", "certificate_digest": "c", "request_digest": "d",
+        "created_at": database.now(),
+    }  # fmt: skip
+    return Recommendation(**(fields | changes))
+
+
+@pytest.fixture
+def sqlite_url(tmp_path):
+    url = f"sqlite:///{tmp_path / 'state' / 'kith.db'}"
+    migrate(url)
+    return url
+
+
+@pytest.fixture
+def postgresql_url():
+    """A database of its own, dropped afterwards."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    name = f"kith_test_{uuid.uuid4().hex[:12]}"
+    server = sa.create_engine(f"{POSTGRESQL}/postgres?connect_timeout=2", isolation_level="AUTOCOMMIT")
+    try:
+        with server.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    except SQLAlchemyError as error:
+        pytest.skip(f"no PostgreSQL at 127.0.0.1:5432 that root may use: {type(error).__name__}")
+    try:
+        migrate(f"{POSTGRESQL}/{name}")
+        yield f"{POSTGRESQL}/{name}"
+    finally:
+        with server.connect() as connection:
+            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+        server.dispose()

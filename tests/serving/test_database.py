@@ -1,9 +1,8 @@
 """The database keeps the rules of `serving.database` itself, against raw SQL, on SQLite and on PostgreSQL."""
 
-import os
 import stat
 import threading
-import uuid
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -15,36 +14,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from privacy.errors import InputError
 from serving import database
 from serving.database import Base, Decision, Recommendation, Store, migrate
+from tests.serving.conftest import row
 
-SERVER = "postgresql+psycopg://root@127.0.0.1:5432"
 REASON = "Twenty characters of reason at least."
-
-
-@pytest.fixture
-def sqlite_url(tmp_path):
-    url = f"sqlite:///{tmp_path / 'state' / 'kith.db'}"
-    migrate(url)
-    return url
-
-
-@pytest.fixture
-def postgresql_url():
-    """A database of its own, dropped afterwards."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    name = f"kith_test_{uuid.uuid4().hex[:12]}"
-    server = sa.create_engine(f"{SERVER}/postgres?connect_timeout=2", isolation_level="AUTOCOMMIT")
-    try:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    except SQLAlchemyError as error:
-        pytest.skip(f"no PostgreSQL at 127.0.0.1:5432 that root may use: {type(error).__name__}")
-    try:
-        migrate(f"{SERVER}/{name}")
-        yield f"{SERVER}/{name}"
-    finally:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -64,17 +36,6 @@ def sql(url):
 
     yield run
     engine.dispose()
-
-
-def row(id="r1", stakes="medium", status="proposed", **changes):
-    needed = {"low": 0, "medium": 1, "high": 2}[stakes]
-    fields = {
-        "id": id, "use_case": "retention", "site": "North", "employee": "p-1", "requested_by": "portal",
-        "stakes": stakes, "decisions_needed": needed, "status": status, "version": 1, "inputs": "{}",
-        "explanation": "{}", "actions": "[]", "model_digest": "m", "certificate_digest": "c", "request_digest": "d",
-        "created_at": database.now(),
-    }  # fmt: skip
-    return Recommendation(**(fields | changes))
 
 
 @pytest.fixture
@@ -186,6 +147,13 @@ def test_decisions_are_never_changed_or_deleted(put, sql, statement):
         sql(statement)
 
 
+def test_decisions_are_not_emptied_at_once(postgresql_url):
+    engine = sa.create_engine(postgresql_url)
+    with broken("rule_3"), engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE decisions"))
+    engine.dispose()
+
+
 @pytest.mark.parametrize("by", ["portal", "p-1"])
 def test_nobody_decides_on_their_own_request_or_on_themselves(put, sql, by):
     put(row())
@@ -215,7 +183,7 @@ def test_a_decision_has_a_reason(put, sql):
         decide(sql, reason="too short")
 
 
-def test_replacing_a_row_does_not_go_around_the_rules(sqlite_url, request):
+def test_replacing_a_row_does_not_go_around_the_rules(sqlite_url):
     store = Store(sqlite_url)
     with store.writing() as session:
         session.add(row(stakes="high"))
@@ -258,17 +226,21 @@ def test_a_database_without_the_schema_is_not_current(tmp_path):
 
 
 def test_the_sqlite_file_is_its_owners_alone(sqlite_url):
-    path = sa.make_url(sqlite_url).database
-    for name in os.listdir(os.path.dirname(path)):
-        assert stat.S_IMODE(os.stat(os.path.join(os.path.dirname(path), name)).st_mode) == 0o600
+    folder = Path(sa.make_url(sqlite_url).database).parent
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
 def test_a_failed_transaction_leaves_no_trace(url, put, sql):
     store = Store(url)
-    with pytest.raises(RuntimeError), store.writing() as session:
-        session.add(row())
-        session.flush()
-        raise RuntimeError
+
+    def fail_half_way():
+        with store.writing() as session:
+            session.add(row())
+            session.flush()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert sql("SELECT count(*) FROM recommendations") == [0]
 
 

@@ -5,12 +5,12 @@ import threading
 
 import pytest
 
-from serving import database, decisions
-from serving.database import Recommendation, Store, migrate
+from serving import decisions
+from serving.database import Store
 from serving.decisions import DecideRequest
 from serving.identity import Identity, Role
 from serving.problems import Problem
-from tests.serving.test_database import postgresql_url, row, sqlite_url  # noqa: F401
+from tests.serving.conftest import row
 
 REASON = "Both the figures and the talk with the team say so."
 

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import stat
 import time
 
@@ -180,7 +179,7 @@ def test_the_private_key_is_the_owners_alone_and_the_jwks_holds_no_secret(tmp_pa
 
 def test_a_private_key_that_others_can_read_is_refused(tmp_path):
     token_keys(tmp_path)
-    os.chmod(tmp_path / "token.key", 0o644)
+    (tmp_path / "token.key").chmod(0o644)
     with pytest.raises(InputError):
         issue_token(tmp_path, "reviewer", "ann", "north", 1)
 
@@ -211,8 +210,15 @@ def test_a_key_file_with_anything_but_ed25519_public_keys_is_refused(tmp_path, c
 
 
 def test_what_is_not_in_the_table_does_not_exist():
-    for method, path in [("GET", "/"), ("GET", "/metrics"), ("POST", "/recommend"), ("GET", "/v1/decisions/"),
-                         ("GET", "/v1/decisions/a/b"), ("GET", "/v1/decisions/a%2Fb"), ("GET", "//v1/decisions")]:
+    for method, path in [
+        ("GET", "/"),
+        ("GET", "/metrics"),
+        ("POST", "/recommend"),
+        ("GET", "/v1/decisions/"),
+        ("GET", "/v1/decisions/a/b"),
+        ("GET", "/v1/decisions/a%2Fb"),
+        ("GET", "//v1/decisions"),
+    ]:
         with pytest.raises(Problem) as refused:
             find_operation(method, path)
         assert refused.value.name == "not-found"

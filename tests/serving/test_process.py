@@ -5,7 +5,6 @@ import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,16 +16,10 @@ from privacy.errors import Refused
 from serving import launch
 from serving.identity import token_keys
 from serving.settings import Settings
-from tests.serving.conftest import FEATURES, Caller, Place
-from tests.serving.signed_release import SITE, write_release
+from tests.serving.conftest import FEATURES, Caller, Place, free_port
+from tests.serving.signed_release import SITE
 
 CANARY = "canary-4711-of-somebody"
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture
@@ -46,7 +39,16 @@ def bentoml_serve(release, state, **changes):
     settings = Settings((release,), None, f"sqlite:///{state / 'kith.db'}", token_keys(state))
     environment = {**os.environ, **settings.to_environment(), "BENTOML_HOME": str(state / "bentoml")} | changes
     command = [sys.executable, "-m", "bentoml", "serve", launch.SERVICE, "--port", str(free_port())]
-    return subprocess.run(command, cwd=launch.ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    process = subprocess.Popen(
+        command, cwd=launch.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, errors = process.communicate(timeout=40)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 def test_a_running_service_recommends_explains_and_decides_and_logs_no_value(release, tmp_path):
@@ -76,16 +78,16 @@ def test_a_running_service_recommends_explains_and_decides_and_logs_no_value(rel
         ]  # fmt: skip
         assert all(400 <= answer.status_code < 500 for answer in refused)
         assert not any(CANARY in answer.text for answer in refused)
-    for written in (tmp_path / "service.log").read_text(), json.dumps(os.listdir(tmp_path)):
+    for written in (tmp_path / "service.log").read_text(), str(list(tmp_path.iterdir())):
         assert CANARY not in written
     with pytest.raises(httpx.TransportError):
         httpx.get(f"{url}/readyz")
 
 
 def test_a_tampered_release_does_not_start_and_says_which_check_failed(tampered, tmp_path):
-    with pytest.raises(Refused, match=r"fails check 4 \(digests\): model.safetensors"):
-        with launch.started([tampered], port=free_port(), state=tmp_path / "state"):
-            pass
+    service = launch.started([tampered], port=free_port(), state=tmp_path / "state")
+    with pytest.raises(Refused, match=r"fails check 4 \(digests\): model.safetensors"), service:
+        pytest.fail("it started")
 
 
 def test_bentoml_serve_refuses_a_tampered_release_with_one_line(tampered, tmp_path):
@@ -117,14 +119,15 @@ def test_a_worker_that_finds_the_release_changed_ends_the_whole_service(release,
     shutil.copytree(release, path)
     # Every python of the service reads this at its start; only the worker's changes the release.
     (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "usercustomize.py").write_text(
+    (tmp_path / "hook" / "sitecustomize.py").write_text(
         "import sys, pathlib\n"
         "if '_bentoml_impl.worker.service' in sys.orig_argv:\n"
         f"    pathlib.Path({str(path / 'card.json')!r}).write_bytes(b'{{}}')\n"
     )
     search = os.pathsep.join(filter(None, [str(tmp_path / "hook"), os.environ.get("PYTHONPATH")]))
-    ended = bentoml_serve(path, tmp_path / "state", PYTHONPATH=search, PYTHONNOUSERSITE="")
+    ended = bentoml_serve(path, tmp_path / "state", PYTHONPATH=search)
     assert "check 4 (digests): card.json" in ended.stderr + ended.stdout
+    assert ended.returncode != 0
 
 
 def test_kith_serve_becomes_the_service_and_ends_on_sigterm(release, tmp_path):

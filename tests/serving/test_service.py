@@ -124,8 +124,15 @@ def test_a_malformed_key_is_refused(as_role, key):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"reason": "too short"}, {"reason": " " * 40}, {"reason": None}, {"reason_code": "because"}, {"decision": "maybe"},
-     {"note": "more"}, {"reason": "x" * 2001}],
+    [
+        {"reason": "too short"},
+        {"reason": " " * 40},
+        {"reason": None},
+        {"reason_code": "because"},
+        {"decision": "maybe"},
+        {"note": "more"},
+        {"reason": "x" * 2001},
+    ],
     ids=str,
 )
 def test_a_decision_without_a_proper_reason_changes_nothing(as_role, proposed, changes):
@@ -257,8 +264,9 @@ def test_another_method_is_told_which_is_taken(as_role):
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/vnd.bentoml+pickle", "multipart/form-data; boundary=x", "text/plain", "", "application/json; charset=utf-16",
-     "application/x-www-form-urlencoded", "application/json, application/vnd.bentoml+pickle"],
+    ["application/vnd.bentoml+pickle", "multipart/form-data; boundary=x", "text/plain", "",
+     "application/json; charset=utf-16", "application/x-www-form-urlencoded",
+     "application/json, application/vnd.bentoml+pickle"],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/v1/recommend", "/v1/explain"])
 def test_only_json_is_taken(as_role, content_type, path):

@@ -34,6 +34,7 @@ RULES = (
     ("rule_3_fixed", "recommendations", f"UPDATE OF {FIXED}", "TRUE"),
     ("rule_3_decisions_stay", "decisions", "UPDATE", "TRUE"),
     ("rule_3_decisions_are_kept", "decisions", "DELETE", "TRUE"),
+    ("rule_3_decisions_are_not_emptied", "decisions", "TRUNCATE", "TRUE"),
     (
         "rule_4_who_decides",
         "decisions",
@@ -95,6 +96,8 @@ def upgrade() -> None:
 
 
 def _sqlite_rule(name: str, table: str, when: str, broken: str) -> tuple[str, ...]:
+    if when == "TRUNCATE":  # SQLite has no such statement
+        return ()
     return (
         f"CREATE TRIGGER {name} BEFORE {when} ON {table} WHEN {broken}"
         f" BEGIN SELECT RAISE(ABORT, '{name} is broken'); END",
@@ -102,8 +105,9 @@ def _sqlite_rule(name: str, table: str, when: str, broken: str) -> tuple[str, ..
 
 
 def _postgresql_rule(name: str, table: str, when: str, broken: str) -> tuple[str, ...]:
+    each = "STATEMENT" if when == "TRUNCATE" else "ROW"
     return (
         f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {broken} THEN"
         f" RAISE EXCEPTION '{name} is broken' USING ERRCODE = 'check_violation'; END IF; RETURN NEW; END $$",
-        f"CREATE TRIGGER {name} BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()",
+        f"CREATE TRIGGER {name} BEFORE {when} ON {table} FOR EACH {each} EXECUTE FUNCTION {name}()",
     )
