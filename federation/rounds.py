@@ -109,14 +109,15 @@ class Rounds:
     ) -> None:
         ends = time.monotonic() + self._deadline
         waiting = set(self._grid.push_messages([Message(content(), node, kind, group_id=what) for node in self._nodes]))
-        while waiting and time.monotonic() < ends:
+        while waiting:
             for reply in self._grid.pull_messages(list(waiting)):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 if reply.has_error():
                     raise Refused(f"{what}: a site answered: {reply.error.reason}")
                 take(reply)
-            if waiting:
-                time.sleep(POLL)
+            if time.monotonic() > ends:
+                break
+            time.sleep(POLL if waiting else 0)
         silent = [name for name in self._keys if name not in found]
         if silent:  # rule 3
             raise Refused(

@@ -34,21 +34,22 @@ def evaluate(
     """Measure federated, personal, local-only and pooled non-private models on held-out people of a table."""
     from rich.console import Console
 
+    from models.planning import check_trust
+    from privacy.accounting import mu_squared_for
     from privacy.plan import decimal
 
+    check_trust(trust)
     amounts = decimal(epsilon, "--epsilon"), decimal(delta, "--delta")
+    mu_squared_for(*amounts)  # an impossible budget is refused before anything is read
     if predictions is not None and not predictions.resolve().parent.is_dir():
         raise InputError(f"--predictions: expected a file in an existing folder, got {predictions}")
     notes = Console(stderr=True)
-    with notes.status("starting"):  # torch takes seconds
-        from models.evaluation import evaluate as evaluated
-        from models.planning import check_trust
+    with notes.status("reading"):
         from privacy.randomness import secure_source
         from records.contract import load_contract
         from records.minimize import check_comparable, minimized_rows
         from records.table import read_table
 
-        check_trust(trust)
         agreed = load_contract(contract)
         rows = minimized_rows(read_table(data), agreed)
         check_comparable(rows, str(data))
@@ -57,7 +58,9 @@ def evaluate(
             f"[yellow]warning:[/] {len(agreed.unconfirmed)} places of the contract still carry `confirm = true`: bounds"
             " taken from the rows are not public, and the stated epsilon does not cover them"
         )
-    with notes.status("evaluating") as status:
+    with notes.status("starting") as status:
+        from models.evaluation import evaluate as evaluated  # torch takes seconds
+
         result = evaluated(agreed, rows, *amounts, trust, range(seeds), secure_source(), min_site, status.update)
     if predictions is not None:
         _write_predictions(predictions, result)

@@ -4,19 +4,22 @@ Rules
 1. Without a valid token nothing is reached but the probes in `OPEN`.
 2. Only what `identity.OPERATIONS` lists is reached, only by the roles it lists.
 3. A body is JSON by its content type (never a pickle or a form), whole, and at most `MAX_BODY` bytes.
-4. Every error leaves as a problem (RFC 9457); texts of the frameworks do not leave at all.
+4. Every error leaves as a problem (RFC 9457), also the one of taking longer than `TIMEOUT_SECONDS`; texts of the
+   frameworks do not leave at all.
 5. Nothing of a request's content is logged.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-import sys
 from collections.abc import Mapping
 from typing import Final
 
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import problems
@@ -27,6 +30,7 @@ from serving.value_free_logs import described
 
 OPEN: Final = frozenset({"/livez", "/readyz", "/healthz"})
 MAX_BODY: Final = 64 * 2**10
+TIMEOUT_SECONDS: Final = 30.0
 _ALWAYS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 log = logging.getLogger("bentoml.kith")
@@ -54,17 +58,20 @@ class FrontDoor:
             return
         way_out = _WayOut(send)
         try:
-            body = await self._admit(scope, receive)
-            await self._app(scope, _replayed(body, receive), way_out.send)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                body = await self._admit(scope, receive)
+                await self._app(scope, _replayed(body, receive), way_out.send)
+            if way_out.held is None:
+                return
+            response = _problem_for(way_out.held, way_out.body).response()
         except Problem as problem:
-            await problem.response()(scope, receive, way_out.plain)
-        except Exception:
-            instance = problems.new_instance()
-            log.error("%s %s", instance, described(*sys.exc_info()[::2]))
-            if not way_out.started:
-                await Problem("internal", "The log has an entry under this instance.").response(instance)(
-                    scope, receive, way_out.plain
-                )
+            response = problem.response()
+        except TimeoutError:
+            response = Problem("timeout", f"Expected to be done in {TIMEOUT_SECONDS:g} s.").response()
+        except Exception as error:
+            response = unexpected(error)
+        if not way_out.started:
+            await response(scope, receive, way_out.plain)
 
     async def _admit(self, scope: Scope, receive: Receive) -> bytes:
         """Rules 1 to 3; the identity goes into the request's state, the whole body is returned."""
@@ -79,14 +86,28 @@ class FrontDoor:
         return await _whole_body(headers, receive)
 
 
+def unexpected(error: Exception) -> JSONResponse:
+    """The answer to an exception that nobody meant: it tells nothing, and where it arose is in the log (rule 5)."""
+    instance = problems.new_instance()
+    log.error("%s %s", instance, described(type(error), error.__traceback__))
+    name = "unavailable" if isinstance(error, OperationalError) else "internal"
+    return Problem(name, "The log has an entry under this instance.").response(instance)
+
+
 class _WayOut:
-    """Passes a response on, unless it is an error that is not a problem: that is held and replaced (rule 4)."""
+    """Passes a response on, unless it is an error that is not a problem: that is held, to be replaced (rule 4).
+
+    Attributes:
+        started: whether anything has been passed on.
+        held: status of the response that was held, or None.
+        body: its first bytes.
+    """
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._held: int | None = None
-        self._body = b""
         self.started = False
+        self.held: int | None = None
+        self.body = b""
 
     async def plain(self, message: Message) -> None:
         """Pass on, with the headers that every answer carries."""
@@ -98,13 +119,11 @@ class _WayOut:
     async def send(self, message: Message) -> None:
         """Pass on, or hold back."""
         if message["type"] == "http.response.start" and message["status"] >= 400 and not _is_problem(message):
-            self._held = message["status"]
-        elif self._held is None:
+            self.held = message["status"]
+        elif self.held is None:
             await self.plain(message)
         elif message["type"] == "http.response.body":
-            self._body += message.get("body", b"")[: MAX_BODY - len(self._body)]
-            if not message.get("more_body", False):
-                await _problem_for(self._held, self._body).response()({"type": "http"}, _nothing, self.plain)
+            self.body += message.get("body", b"")[: MAX_BODY - len(self.body)]
 
 
 def _is_problem(start: Message) -> bool:
@@ -165,7 +184,3 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-async def _nothing() -> Message:
-    return {"type": "http.disconnect"}

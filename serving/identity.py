@@ -36,6 +36,7 @@ LEEWAY_SECONDS: Final = 10
 EVERY_SITE: Final = "*"
 _CLAIMS: Final = ("iss", "aud", "sub", "roles", "site", "iat", "nbf", "exp", "jti")
 _MAX_TOKEN: Final = 4096
+_PARAMETER: Final = r"[\w-]{1,64}"
 _SUBJECT: Final = re.compile(r"[\w.@:+-]{1,128}", re.ASCII)
 _PRIVATE_KEY: Final = "token.key"
 _PUBLIC_KEYS: Final = "token-keys.json"
@@ -69,8 +70,9 @@ class Operation:
     roles: frozenset[Role]
 
     def matches(self, path: str) -> bool:
-        """Whether a request's path is this operation's; a `{parameter}` is one segment."""
-        return re.fullmatch(re.sub(r"\{\w+\}", r"[\\w-]{1,64}", self.path), path, re.ASCII) is not None
+        """Whether a request's path is this operation's; a `{parameter}` is one segment of letters, digits, _ and -."""
+        segments = (_PARAMETER if part.startswith("{") else re.escape(part) for part in self.path.split("/"))
+        return re.fullmatch("/".join(segments), path, re.ASCII) is not None
 
 
 OPERATIONS: Final = (

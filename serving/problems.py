@@ -49,7 +49,6 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         ("unusable-features", 422, "The features do not fit the model's public feature space"),
         ("unknown-use-case", 422, "No served model has that use case and site"),
         ("precondition-required", 428, "Say which version you decide on"),
-        ("overloaded", 429, "Too many requests at once"),
         ("internal", 500, "Something went wrong here"),
         ("unavailable", 503, "The service is not ready"),
         ("timeout", 504, "The answer took too long"),

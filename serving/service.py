@@ -7,7 +7,6 @@ status other than 0 and one line that names the check; nothing is served.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import signal
 import sys
@@ -18,9 +17,9 @@ import bentoml
 from bentoml import server_context
 
 from privacy.errors import KithError
-from serving import contract, database, problems, recommendations, value_free_logs
+from serving import contract, database, recommendations, value_free_logs
 from serving.database import Store
-from serving.front_door import FrontDoor
+from serving.front_door import TIMEOUT_SECONDS, FrontDoor, unexpected
 from serving.identity import TokenVerifier
 from serving.launch import REFUSAL
 from serving.problems import Problem
@@ -30,9 +29,7 @@ from serving.verified_model import load_all
 
 THREADS: Final = 8
 """BentoML's default of one would let one slow answer hold up all others."""
-TIMEOUT_SECONDS: Final = 30
 
-log = logging.getLogger("bentoml.kith")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -41,7 +38,7 @@ R = TypeVar("R")
     name="kith",
     workers=1,
     threads=THREADS,
-    traffic={"timeout": TIMEOUT_SECONDS},
+    traffic={"timeout": 2 * TIMEOUT_SECONDS},  # the front door's comes first, as a problem
     # BentoML labels its metrics with whole paths: ids of items, and whatever anybody asks for without a token.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
@@ -108,9 +105,7 @@ def _answered(ctx: bentoml.Context, operation: Callable[P, R], *args: P.args, **
     except Problem as problem:
         response = problem.response()
     except Exception as error:
-        instance = problems.new_instance()
-        log.error("%s %s", instance, value_free_logs.described(type(error), error.__traceback__))
-        response = Problem("internal", "The log has an entry under this instance.").response(instance)
+        response = unexpected(error)
     ctx.response.status_code = response.status_code
     return cast("R", response)
 

@@ -82,11 +82,14 @@ def test_no_module_level_import_cycle() -> None:
 
 
 def test_the_verifier_and_the_command_line_start_without_torch_pandas_or_flower() -> None:
-    code = "import sys, kith, privacy.verify; print([m for m in ('torch', 'pandas', 'flwr', 'bentoml') if m in sys.modules])"
+    heavy = ("torch", "pandas", "flwr", "bentoml")
+    code = f"import sys, kith, privacy.verify; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 
 
 def test_the_tree_is_a_flower_app_and_a_bento() -> None:
-    assert '[tool.flwr.app.components]\nserverapp = "federation.server_app:app"' in (ROOT / "pyproject.toml").read_text()
+    assert (
+        '[tool.flwr.app.components]\nserverapp = "federation.server_app:app"' in (ROOT / "pyproject.toml").read_text()
+    )
     assert "serving.service:Kith" in (ROOT / "bentofile.yaml").read_text()

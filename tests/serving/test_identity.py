@@ -218,6 +218,7 @@ def test_what_is_not_in_the_table_does_not_exist():
         ("GET", "/v1/decisions/a/b"),
         ("GET", "/v1/decisions/a%2Fb"),
         ("GET", "//v1/decisions"),
+        ("GET", "/openapi-json"),
     ]:
         with pytest.raises(Problem) as refused:
             find_operation(method, path)

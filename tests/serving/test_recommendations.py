@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from dataclasses import replace
 
 import pytest
@@ -120,3 +121,19 @@ def test_a_failed_write_answers_nothing(desk_for, monkeypatch):
     monkeypatch.setattr(recommendations.database, "now", lambda: None)
     with pytest.raises(IntegrityError):
         ask(desk)
+
+
+def test_the_same_key_at_the_same_time_gives_one_recommendation(desk_for):
+    desk, together, ids = desk_for(), threading.Barrier(4), []
+
+    def attempt():
+        together.wait()
+        ids.append(recommendations.recommend(desk, APPLICATION, RecommendRequest(**request()), "once").id)
+
+    threads = [threading.Thread(target=attempt) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 4
+    assert len(set(ids)) == 1

@@ -2,8 +2,10 @@
 
 import json
 import math
+import time
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from serving.front_door import MAX_BODY
 from serving.identity import OPERATIONS, Role
@@ -346,6 +348,22 @@ def test_an_error_of_ours_tells_nothing_and_logs_where_without_what(as_role, mon
     listed = as_role("reviewer").get("/v1/decisions")
     for answer in (recommended, listed):
         assert_problem(answer, 500, "internal")
+
+
+def test_a_database_that_does_not_answer_is_told_as_unavailable(as_role, monkeypatch):
+    def broken(*_):
+        raise OperationalError(CANARY, {}, Exception(CANARY))
+
+    monkeypatch.setattr("serving.recommendations.recommend", broken)
+    monkeypatch.setattr("serving.decisions.listed", broken)
+    for answer in (as_role("application").recommend(), as_role("reviewer").get("/v1/decisions")):
+        assert_problem(answer, 503, "unavailable")
+
+
+def test_what_takes_too_long_is_a_problem(as_role, monkeypatch):
+    monkeypatch.setattr("serving.front_door.TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("serving.recommendations.recommend", lambda *_: time.sleep(0.5))
+    assert_problem(as_role("application").recommend(), 504, "timeout")
 
 
 # --- privacy and the contract --------------------------------------------------------------------------------------

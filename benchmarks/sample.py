@@ -1,0 +1,42 @@
+"""The made-up group of five subsidiaries on disk, ready to train together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from federation.group import KEYS_FILE, create_group
+from federation.site import create_site
+from federation.training_run import Settings
+from records.sample_group import write_sample_group
+
+DELTA: Final = Decimal("0.00001")
+CAP: Final = Decimal(1000)
+"""mu² that each site allows: enough for all runs of a benchmark."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeUp:
+    """Where the coordinator's folder, the pinned keys and the sites' folders are."""
+
+    group: Path
+    keys: Path
+    sites: tuple[Path, ...]
+
+
+def made_up(folder: Path) -> MadeUp:
+    """Write the group under `folder`."""
+    sample = write_sample_group(folder / "exports")
+    places = [
+        create_site(folder / "sites" / str(n), site.name, site.table, sample.contract, CAP, DELTA)
+        for n, site in enumerate(sample.sites)
+    ]
+    create_group(folder / "group", sample.contract, places)
+    return MadeUp(folder / "group", folder / "group" / KEYS_FILE, tuple(place.folder for place in places))
+
+
+def settings(run: str, rounds: int) -> Settings:
+    """A retention run at epsilon 1."""
+    return Settings(run, "retention", Decimal(1), DELTA, "local", rounds)

@@ -1,0 +1,160 @@
+"""A whole run in one process: Flower's apps over the in-process grid, to a release that verifies."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+from federation.embedded import run_embedded
+from models.planning import MOMENTS_SHARE
+from models.release import read_release
+from privacy.errors import InputError, Refused
+from privacy.ledger import Ledger
+from privacy.verify import verify_release
+from tests.small_group import SmallGroup, settings, small_group
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallGroup, Path]:
+    folder = tmp_path_factory.mktemp("trained")
+    group = small_group(folder)
+    return group, run_embedded(group.group, group.folders, settings(), folder / "run-1")
+
+
+def balances(group: SmallGroup) -> list[tuple[Fraction, Fraction]]:
+    result = []
+    for site in group.sites:
+        ledger = site.open_ledger()
+        result.append((ledger.spent, ledger.held))
+        ledger.close()
+    return result
+
+
+def test_a_run_ends_in_a_release_that_verifies_against_pinned_keys(trained: tuple[SmallGroup, Path]) -> None:
+    group, release = trained
+    verdict = verify_release(release, group.group / "keys.json")
+    assert verdict.ok, verdict.failed
+    assert [check.number for check in verdict.checks] == list(range(1, 15))
+
+
+def test_a_release_holds_a_model_for_the_group_and_each_site(trained: tuple[SmallGroup, Path]) -> None:
+    group, release = trained
+    model = read_release(release)
+    assert set(model.scorers) == {"", *(site.name for site in group.sites)}
+    assert all(np.isfinite(scorer.weights).all() for scorer in model.scorers.values())
+
+
+def test_keys_of_another_group_are_refused(trained: tuple[SmallGroup, Path], tmp_path: Path) -> None:
+    stranger = small_group(tmp_path)
+    verdict = verify_release(trained[1], stranger.group / "keys.json")
+    assert verdict.failed is not None
+    assert verdict.failed.name == "keys"
+
+
+def test_no_file_of_a_release_holds_a_true_head_count(trained: tuple[SmallGroup, Path]) -> None:
+    """60, 220 and 600 people: as JSON numbers they would stand between delimiters."""
+    _, release = trained
+    for path in release.rglob("*.json*"):
+        text = path.read_text(encoding="utf-8")
+        assert not any(f'":{count}{end}' in text for count in (60, 220, 600) for end in ",}]"), path
+
+
+def test_a_second_run_of_the_same_plan_composes_with_the_first_in_the_ledger(tmp_path: Path) -> None:
+    group = small_group(tmp_path)
+    first = run_embedded(group.group, group.folders, settings("run-1"), tmp_path / "run-1")
+    once = balances(group)
+    second = run_embedded(group.group, group.folders, settings("run-2"), tmp_path / "run-2")
+    assert balances(group) == [(2 * spent, Fraction(0)) for spent, _ in once]
+    assert verify_release(first).ok
+    assert verify_release(second).ok
+
+
+def test_a_run_over_budget_is_refused_and_costs_nothing(tmp_path: Path) -> None:
+    group = small_group(tmp_path, cap="0.1")
+    run_embedded(group.group, group.folders, settings("run-1"), tmp_path / "run-1")
+    before = balances(group)
+    with pytest.raises(Refused, match=r"0\.028"):  # .1 less the mu² of epsilon 1 at delta 1e-5
+        run_embedded(group.group, group.folders, settings("run-2"), tmp_path / "run-2")
+    assert balances(group) == before
+    assert not (tmp_path / "run-2" / "release").exists()
+
+
+def test_a_seeded_noise_source_gives_the_same_weights_and_no_valid_release(tmp_path: Path) -> None:
+    weights = []
+    for name in ("one", "other"):
+        group = small_group(tmp_path / name, noise="seeded-for-tests:5")
+        release = run_embedded(group.group, group.folders, settings(), tmp_path / name / "run")
+        weights.append((release / "model.safetensors").read_bytes())
+        verdict = verify_release(release)
+        assert verdict.failed is not None
+        assert verdict.failed.name == "noise"
+    assert weights[0] == weights[1]
+
+
+def test_two_runs_with_secure_noise_differ(trained: tuple[SmallGroup, Path], tmp_path: Path) -> None:
+    group = small_group(tmp_path)
+    release = run_embedded(group.group, group.folders, settings(), tmp_path / "run")
+    one, other = (load((path / "model.safetensors").read_bytes()) for path in (trained[1], release))
+    assert not np.array_equal(one["shared"], other["shared"])
+
+
+def test_a_finished_run_folder_is_not_overwritten(trained: tuple[SmallGroup, Path]) -> None:
+    group, release = trained
+    with pytest.raises(InputError, match="run folder"):
+        run_embedded(group.group, group.folders, settings("run-9"), release.parent)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from privacy import ledger
+steps = int(sys.argv[2])
+seen = 0
+def on_step(step):
+    global seen
+    seen += 1
+    if seen == steps:
+        os.kill(os.getpid(), signal.SIGKILL)
+opened = ledger.Ledger.open.__func__
+ledger.Ledger.open = classmethod(lambda cls, path: opened(cls, path, on_step=on_step))
+from federation.embedded import run_embedded
+from tests.small_group import settings
+base = Path(sys.argv[1])
+run_embedded(base / "group", sorted((base / "sites").iterdir()), settings(), base / "run-1")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [2, 7, 13, 18, 24, 31])
+def test_killing_the_process_in_a_run_never_lowers_what_was_spent(tmp_path: Path, steps: int) -> None:
+    """kill -9 at a step of some ledger's write; afterwards the same run goes on, and what was charged stays charged."""
+    group = small_group(tmp_path)
+    died = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(steps)], cwd=ROOT, check=False)
+    assert died.returncode == -signal.SIGKILL
+    after_kill = balances(group)
+    for site in group.sites:
+        Ledger.open(site.folder / "ledger.sqlite").verify()
+    released = run_embedded(group.group, group.folders, settings(), tmp_path / "run-1")
+    assert all(now[0] >= before[0] for now, before in zip(balances(group), after_kill, strict=True))
+    assert verify_release(released).ok
+
+
+def test_the_plan_spends_on_moments_what_the_public_rule_says(trained: tuple[SmallGroup, Path]) -> None:
+    from privacy.plan import Plan
+
+    plan = Plan.from_bytes((trained[1] / "plan.json").read_bytes())
+    share = plan.event("second-moments").mu_squared / plan.mu_squared
+    assert abs(float(share) - float(MOMENTS_SHARE)) < 1e-6
+
+
+def test_the_run_leaves_no_partial_release(trained: tuple[SmallGroup, Path]) -> None:
+    assert [path.name for path in trained[1].parent.iterdir()] == ["release"]
