@@ -33,7 +33,7 @@ def main(
     tables = Console(width=None if Console().is_terminal else 160)
     for name in names:
         columns = (SpinnerColumn(), TextColumn("[bold]{task.description}"), TextColumn("{task.fields[doing]}"))
-        with Bar(*columns, TimeElapsedColumn(), console=notes, transient=True) as bar:
+        with Bar(*columns, TimeElapsedColumn(), console=notes, transient=True, refresh_per_second=2) as bar:
             task = bar.add_task(name, total=None, doing="")
             try:
                 report = importlib.import_module(f"benchmarks.{name}").run(

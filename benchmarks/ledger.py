@@ -58,7 +58,7 @@ def run(quick: bool, progress: Progress) -> Report:
         writers = {size: _filled(Path(name) / f"{size}.sqlite", size, progress) for size in sizes}
         work: dict[str, Callable[[], object]] = {str(size): writer.append for size, writer in writers.items()}
         appends = by_turns(
-            {**work, SQLITE: _bare(Path(name) / "bare.sqlite")}, 20 if quick else 200, progress, "append, "
+            {**work, SQLITE: bare_commits(Path(name) / "bare.sqlite")}, 20 if quick else 200, progress, "append, "
         )
         opens = by_turns(
             {str(size): writer.reopen for size, writer in writers.items()}, 3 if quick else 15, progress, "open, "
@@ -76,9 +76,9 @@ def run(quick: bool, progress: Progress) -> Report:
             "over_bare_sqlite": beside.to_document(),
             "open_seconds": opening.to_document(),
         }
-    bare = Spread.of(appends[SQLITE])
-    rows.append((SQLITE, bare.shown(1e3), "", "", ""))
-    figures[SQLITE] = {"append_seconds": bare.to_document()}
+    commits = Spread.of(appends[SQLITE])
+    rows.append((SQLITE, commits.shown(1e3), "", "", ""))
+    figures[SQLITE] = {"append_seconds": commits.to_document()}
     return Report(
         title="the ledger: one release appended (charge and settle, each on disk), and opening",
         columns=("", "ms an append", f"÷ at {shortest} entries", f"÷ {SQLITE}", "ms to open"),
@@ -100,7 +100,7 @@ def _filled(path: Path, size: int, progress: Progress) -> Writer:
     return writer
 
 
-def _bare(path: Path) -> Callable[[], object]:
+def bare_commits(path: Path) -> Callable[[], object]:
     """As many bytes in as many commits as an append, with the same durability as `privacy.ledger_file`."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = DELETE")

@@ -1,4 +1,7 @@
-"""The price of proof: exchanges over the in-process grid, beside the same noisy sums without guard, ledger, receipts."""
+"""The price of proof: exchanges over the in-process grid, beside the same noisy sums without any.
+
+Much of that price is the disk's: two commits for each sum. They are measured bare in the same turns.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import tempfile
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.ledger import bare_commits
 from benchmarks.measure import Progress, Report, Spread, by_turns, ratio, timed
 from benchmarks.sample import MadeUp, made_up, settings
 from federation import client_app
@@ -30,7 +34,9 @@ from records.minimize import minimized_rows
 from records.table import read_table
 
 State = NDArray[np.float64]
+Disk = Callable[[int], None]
 BARE: Final = "bare"
+DISK: Final = "disk"
 PROVEN: Final = "proven"
 
 
@@ -41,23 +47,35 @@ def run(quick: bool, progress: Progress) -> Report:
         group = load_group(made.group)
         sums = _sums(made, group)
         noise = secure_source()
-        first, exchange = _exchanges(made, group, sums, noise, 3 if quick else 40, progress)
-        whole = _runs(made, group, sums, noise, 1 if quick else 7, Path(name), progress)
-    rows, figures = [], {"first_exchange_seconds": first}
+        disk = _commits(Path(name) / "bare.sqlite", len(made.sites))
+        first, exchange = _exchanges(made, group, sums, noise, disk, 3 if quick else 40, progress)
+        whole = _runs(made, group, sums, noise, disk, 1 if quick else 7, Path(name), progress)
+    rows: list[tuple[str, ...]] = []
+    figures: dict[str, Any] = {"first_exchange_seconds": first}
     for what, taken in (("one gradient exchange", exchange), (f"a run: {ROUNDS + 1} exchanges, certificate", whole)):
         ours, bare = Spread.of(taken[PROVEN]), Spread.of(taken[BARE])
         price = ratio(taken[PROVEN], taken[BARE])
         more = Spread.of([a - b for a, b in zip(taken[PROVEN], taken[BARE], strict=True)])
-        rows.append((what, ours.shown(1e3), bare.shown(1e3), price.shown(unit="×"), more.shown(1e3)))
+        commits = Spread.of(taken[DISK])
+        rows.append(
+            (
+                what,
+                *(one.shown(1e3) for one in (ours, bare)),
+                price.shown(unit="×"),
+                more.shown(1e3),
+                commits.shown(1e3),
+            )
+        )
         figures[what] = {
             "kith_seconds": ours.to_document(),
             "bare_seconds": bare.to_document(),
             "ratio": price.to_document(),
             "more_seconds": more.to_document(),
+            "bare_commits_seconds": commits.to_document(),
         }
     return Report(
         title="the price of proof: five made-up sites in one process, 5,280 people",
-        columns=("", "Kith, ms", "bare noisy sums, ms", "ratio", "proof costs, ms"),
+        columns=("", "Kith, ms", "bare noisy sums, ms", "ratio", "proof costs, ms", "as many bare SQLite commits, ms"),
         rows=tuple(rows),
         notes=(
             "Bare: `models.evaluation.fit_noisy` and its sums. Kith adds Flower messages, the guard's checks, a charge"
@@ -70,7 +88,13 @@ def run(quick: bool, progress: Progress) -> Report:
 
 
 def _exchanges(
-    made: MadeUp, group: Group, sums: dict[str, SiteSums], noise: NoiseSource, turns: int, progress: Progress
+    made: MadeUp,
+    group: Group,
+    sums: dict[str, SiteSums],
+    noise: NoiseSource,
+    disk: Disk,
+    turns: int,
+    progress: Progress,
 ) -> tuple[float, dict[str, list[float]]]:
     """Seconds of the first exchange, and of gradient exchanges by turns with the same sums bare."""
     plan = plan_run(group, settings("exchanges", turns + 1))
@@ -82,6 +106,7 @@ def _exchanges(
     work: dict[str, Callable[[], object]] = {
         PROVEN: lambda: rounds.contributions(GRADIENT, next(index), state),
         BARE: lambda: _bare(plan, sums, weights, noise),
+        DISK: lambda: disk(1),
     }
     return round(first, 3), by_turns(work, turns, progress, "exchange, ")
 
@@ -91,6 +116,7 @@ def _runs(
     group: Group,
     sums: dict[str, SiteSums],
     noise: NoiseSource,
+    disk: Disk,
     turns: int,
     folder: Path,
     progress: Progress,
@@ -104,7 +130,23 @@ def _runs(
         run = f"run-{next(number)}"
         run_embedded(made.group, made.sites, settings(run, ROUNDS), folder / run)
 
-    return by_turns({PROVEN: proven, BARE: lambda: fit_noisy(plan, space, sums, noise)}, turns, progress, "run, ")
+    work: dict[str, Callable[[], object]] = {
+        PROVEN: proven,
+        BARE: lambda: fit_noisy(plan, space, sums, noise),
+        DISK: lambda: disk(ROUNDS + 1),
+    }
+    return by_turns(work, turns, progress, "run, ")
+
+
+def _commits(path: Path, sites: int) -> Disk:
+    """The bare commits of so many exchanges."""
+    append = bare_commits(path)
+
+    def exchanges(number: int) -> None:
+        for _ in range(number * sites):
+            append()
+
+    return exchanges
 
 
 def _bare(plan: Plan, sums: dict[str, SiteSums], weights: State, noise: NoiseSource) -> None:

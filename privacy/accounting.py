@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 EPSILON_STEP: Final = Decimal("0.000001")
 """Epsilon is stated rounded up to this step."""
 MAX_EPSILON: Final = 700.0
+MAX_MU_SQUARED: Final = 10**6
+MIN_DELTA: Final = 1e-300
+"""Below, float64 can not tell delta from 0."""
 PLD_INTERVAL: Final = 1e-4
 """Discretization of the privacy loss in the PLD accountant; it rounds pessimistically."""
 
@@ -38,9 +41,9 @@ def epsilon(mu_squared: Fraction, delta: Decimal) -> Decimal:
     """The smallest epsilon at `delta` of a mu-GDP mechanism, rounded up to 6 decimals.
 
     Raises:
-        InputError: for mu² <= 0, delta outside (0, 1), or an epsilon above 700.
+        InputError: for mu² <= 0, delta outside [1e-300, 1), or an epsilon above 700.
     """
-    mu = math.sqrt(_positive(mu_squared, "mu²"))
+    mu = math.sqrt(_positive(mu_squared))
     target = _probability(delta)
     if delta_of(0.0, mu) <= target:
         return Decimal(0)
@@ -57,7 +60,7 @@ def mu_squared_for(epsilon: Decimal, delta: Decimal) -> Fraction:
     """The largest mu² (to float precision, never above) whose epsilon at `delta` is at most `epsilon`.
 
     Raises:
-        InputError: for epsilon outside (0, 100] or delta outside (0, 1).
+        InputError: for epsilon outside (0, 100] or delta outside [1e-300, 1).
     """
     bound = float(epsilon)
     if not 0 < bound <= 100:
@@ -127,13 +130,13 @@ def _log_phi(x: float) -> float:
     return -x * x / 2 - math.log(-x * math.sqrt(2 * math.pi)) + math.log1p(-1 / x**2 + 3 / x**4)
 
 
-def _positive(value: Fraction, name: str) -> float:
-    if value <= 0:
-        raise InputError(f"{name}: expected more than 0, got {float(value):.4g}")
-    return float(value)
+def _positive(mu_squared: Fraction) -> float:
+    if not 0 < mu_squared <= MAX_MU_SQUARED:
+        raise InputError(f"mu²: expected more than 0 and at most {MAX_MU_SQUARED}, got otherwise")
+    return max(float(mu_squared), 1e-300)  # not 0, whatever float64 rounds it to
 
 
 def _probability(delta: Decimal) -> float:
-    if not 0 < delta < 1:
-        raise InputError(f"delta: expected more than 0 and less than 1, got {delta}")
+    if not MIN_DELTA <= float(delta) < 1:
+        raise InputError(f"delta: expected at least {MIN_DELTA:g} and less than 1, got {delta}")
     return float(delta)

@@ -29,6 +29,6 @@ def gaussian_sum(event: GaussianSum, exact: Integers, noise: NoiseSource, label:
     if exact.dtype != np.int64 or exact.shape != (event.coordinates,):
         expected = f"int64 of shape ({event.coordinates},)"
         raise InputError(f"sum for {event.name!r}: expected {expected}, got {exact.dtype} of {exact.shape}")
-    if exact.size and int(np.abs(exact).max()) >= EXACT:
+    if ((exact <= -EXACT) | (exact >= EXACT)).any():
         raise InputError(f"sum for {event.name!r}: expected coordinates below 2**53 grid steps, got a larger one")
     return exact + noise.gaussian(event.coordinates, event.noise, label)

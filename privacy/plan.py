@@ -133,6 +133,9 @@ class Plan:
         for field, expected in (("unit", UNIT), ("neighbours", NEIGHBOURS), ("mechanism", MECHANISM)):
             if getattr(self, field) != expected:
                 raise InputError(f"plan {field}: expected {expected!r}, got {getattr(self, field)!r}")
+        for field in ("use_case", "features"):
+            if not isinstance(getattr(self, field), str):
+                raise InputError(f"plan {field}: expected text, got {type(getattr(self, field)).__name__}")
         if self.trust not in TRUSTS:
             raise InputError(f"plan trust: expected one of {', '.join(TRUSTS)}, got {self.trust!r}")
         if not 0 < decimal(self.delta, "plan delta") < 1:

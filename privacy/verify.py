@@ -19,7 +19,8 @@ Rules, by the number of their check:
    11. second accountant: dp-accounting's PLD gives the epsilon that the certificate states for it, and it is within
        PLD_AGREES of the closed form. (PLD is pessimistic by its discretization, a closed form is not.)
    12. discretization: what discrete noise adds to delta is stated, and epsilon holds at delta with it included.
-   13. weights: safetensors with exactly the tensors of the card and the plan, float64, finite, variances not negative.
+   13. model: the card is of the plan's use case and feature space; safetensors with exactly the tensors of card and
+       plan, float64, finite, variances not negative.
    14. trust: the certificate claims the plan's trust, and it is one whose receipts are checked here.
 
 A check is "not reached" if one it builds on has not passed. What the verifier does not look at: the code digests, which
@@ -259,13 +260,17 @@ def _discretization(evidence: _Evidence) -> str:
     return f"{stated.discretization_delta} of delta {plan.delta}, included in epsilon"
 
 
-def _weights(evidence: _Evidence) -> str:
+def _model(evidence: _Evidence) -> str:
     from safetensors.numpy import load  # numpy's alone: this must not bring torch
 
     card = canonical.from_bytes(evidence.files[release_files.CARD], release_files.CARD)
     if not isinstance(card, dict) or not isinstance(card.get("sites"), list | dict):
         raise VerificationFailed('card.json: expected an object with "width" and "sites", got otherwise')
     width = fields.whole(card.get("width"), "card.json, width")
+    plan = evidence.plan
+    _equal("card.json, use_case", plan.use_case, card.get("use_case"))
+    space = release_files.sha256(canonical.to_bytes(card.get("features")))
+    _equal("card.json, features (their digest)", plan.features, space)
     _equal("card.json, sites", evidence.sites, sorted(card["sites"]))
     try:
         tensors: dict[str, Any] = load(evidence.files[release_files.MODEL])
@@ -313,7 +318,7 @@ _RULES: Final = (
     _Rule(10, "epsilon", _epsilon, (5,)),
     _Rule(11, "second accountant", _second_accountant, (10,)),
     _Rule(12, "discretization", _discretization, (10,)),
-    _Rule(13, "weights", _weights, (5,)),
+    _Rule(13, "model", _model, (5,)),
     _Rule(14, "trust", _trust, (5,)),
 )
 

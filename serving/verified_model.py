@@ -4,23 +4,20 @@ Rules
 1. Nothing of a release is read as a model before every check of `privacy.verify` has passed.
 2. The bytes that were verified are the bytes that are loaded: every file is read once.
 3. With pinned keys, the release must be signed by exactly those.
-4. The model is of the use case and the public feature space that the verified plan was charged for.
-5. One release per use case: which model answers is never a matter of order.
-6. A refusal names the number and the name of the first check that failed.
+4. One release per use case: which model answers is never a matter of order.
+5. A refusal names the number and the name of the first check that failed.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.release import Release, read_release
+from models.release import Release, parse_release
 from privacy import canonical, dsse, release_files
 from privacy.errors import InputError, VerificationFailed
-from privacy.plan import Plan
 from privacy.trust_roots import TrustRoots
 from privacy.verdict import Verdict
 from privacy.verify import verify_files, verify_release
@@ -58,7 +55,7 @@ def load_verified(path: Path, pinned: Path | None = None) -> VerifiedModel:
         pinned: a keys file that the release must be signed with (rule 3); None trusts the release's own keys.
 
     Raises:
-        VerificationFailed: naming the first failed check (rule 6).
+        VerificationFailed: naming the first failed check (rule 5).
         InputError: if there is no release at `path`, or `pinned` is no keys file.
     """
     roots = TrustRoots.read(pinned) if pinned else None
@@ -72,7 +69,7 @@ def load_verified(path: Path, pinned: Path | None = None) -> VerifiedModel:
         _refuse(path, verdict)
     certificate = files[release_files.CERTIFICATE]
     return VerifiedModel(
-        release=_model(path, files),
+        release=parse_release(files[release_files.CARD], files[release_files.MODEL]),  # rule 2
         verdict=verdict,
         statement=canonical.from_bytes(dsse.Envelope.from_bytes(certificate).payload, "certificate")["predicate"],
         model_digest=release_files.sha256(files[release_files.MODEL]),
@@ -81,7 +78,7 @@ def load_verified(path: Path, pinned: Path | None = None) -> VerifiedModel:
 
 
 def load_all(paths: Sequence[Path], pinned: Path | None = None) -> dict[str, VerifiedModel]:
-    """The models of several releases, by use case (rule 5).
+    """The models of several releases, by use case (rule 4).
 
     Raises:
         VerificationFailed: as `load_verified`.
@@ -99,18 +96,6 @@ def load_all(paths: Sequence[Path], pinned: Path | None = None) -> dict[str, Ver
 
 
 def _refuse(path: Path, verdict: Verdict) -> None:
-    """Rule 6."""
+    """Rule 5."""
     if (failed := verdict.failed) is not None:
         raise VerificationFailed(f"release {path} fails check {failed.number} ({failed.name}): {failed.detail}")
-
-
-def _model(path: Path, files: Mapping[str, bytes]) -> Release:
-    """The model in the verified bytes (rule 2), which is the plan's (rule 4)."""
-    with tempfile.TemporaryDirectory(prefix="kith-verified-") as private:
-        for name in (release_files.CARD, release_files.MODEL):
-            (Path(private) / name).write_bytes(files[name])
-        release = read_release(Path(private))
-    plan = Plan.from_bytes(files[release_files.PLAN])
-    if (release.use_case.name, release.space.digest) != (plan.use_case, plan.features):
-        raise VerificationFailed(f"release {path}: expected the plan's use case and features in the card, got others")
-    return release

@@ -53,6 +53,13 @@ class FixedSigner:
         return self._key.sign(data)
 
 
+FEATURES = {"features": "of a test"}
+
+
+def card(sites: list[str]) -> dict[str, object]:
+    return {"use_case": "retention", "features": FEATURES, "width": WIDTH, "sites": sites}
+
+
 def clock() -> int:
     return NOW
 
@@ -61,7 +68,7 @@ def plan(**changes: object) -> Plan:
     """Three releases of WIDTH-dimensional sums; mu² = 1/4 + 2/16."""
     base = Plan(
         use_case="retention",
-        features=hashlib.sha256(b"features").hexdigest(),
+        features=hashlib.sha256(canonical.to_bytes(FEATURES)).hexdigest(),
         trust="local",
         delta="0.00001",
         clip="1",
@@ -140,7 +147,7 @@ class Group:
         """All files of the release of a run; `crashes` names releases (site, event, index) that were charged twice."""
         files = {
             release_files.PLAN: plan.to_bytes(),
-            release_files.CARD: canonical.to_bytes({"width": WIDTH, "sites": [site.name for site in self.sites]}),
+            release_files.CARD: canonical.to_bytes(card([site.name for site in self.sites])),
             release_files.MODEL: weights([site.name for site in self.sites]),
             release_files.KEYS: self.roots.to_bytes(),
         }

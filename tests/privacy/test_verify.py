@@ -23,7 +23,7 @@ from privacy.receipt import open_receipt, sign_receipt
 from privacy.trust_roots import TrustRoots
 from privacy.verdict import Verdict
 from privacy.verify import verify_files, verify_release
-from tests.privacy.small_release import RUN, SITES, FixedSigner, Group, plan, weights, write
+from tests.privacy.small_release import RUN, SITES, FixedSigner, Group, card, plan, weights, write
 
 ROOT = Path(__file__).parents[2]
 Files = dict[str, bytes]
@@ -409,10 +409,18 @@ def test_weights_that_are_none_are_refused(
 
 
 @pytest.mark.parametrize(
-    "card", [{"width": 4, "sites": list(SITES)}, {"width": 3, "sites": ["North"]}, {"width": 3}, []]
+    "wrong",
+    [
+        {**card(list(SITES)), "width": 4},
+        card(["North"]),
+        {"width": 3},
+        [],
+        {**card(list(SITES)), "features": {"features": "of another"}},
+        {**card(list(SITES)), "use_case": "dismissal"},
+    ],
 )
-def test_cards_that_do_not_fit_the_weights_are_refused(group: Group, files: Files, card: object) -> None:
-    changed = {**files, release_files.CARD: canonical.to_bytes(card)}
+def test_cards_that_do_not_fit_weights_and_plan_are_refused(group: Group, files: Files, wrong: object) -> None:
+    changed = {**files, release_files.CARD: canonical.to_bytes(wrong)}
     assert failed(verify_files(certified(group, changed))) == 13
 
 
