@@ -21,6 +21,7 @@ from federation import commands as federation_commands
 from models import commands as models_commands
 from privacy import commands as privacy_commands
 from privacy.errors import InputError, KithError
+from privacy.terminal import console
 from records import commands as records_commands
 from serving import commands as serving_commands
 
@@ -107,38 +108,37 @@ def _port(asked: int | None, once: bool) -> int:
 
 
 def _print_demonstration(told: Demonstrated, document: dict[str, Any], lines: tuple[str, ...]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    out = console()
     columns = ("site", "people", "mu²", "epsilon", "local", "federated", "personal", "pooled, no privacy")
     table = Table(*columns, title="AUC on made-up people who are in no site's table")
     for site in told.sites:
         figures = (site.auc_local, site.auc_federated, site.auc_personal, site.auc_pooled_without_privacy)
         mu2 = f"{float(site.mu2):.5f}"
         table.add_row(site.site, f"{site.people:,}", mu2, site.epsilon, *(f"{figure:.3f}" for figure in figures))
-    console.print(table)
+    out.print(table)
     cost = told.certificate.cost
-    console.print(
+    out.print(
         "These figures, and the head counts, were computed without noise. Only a demonstration on made-up people may"
         " show them uncharged.",
         style="yellow",
     )
-    console.print(
+    out.print(
         f"epsilon = {cost.epsilon} at delta = {cost.delta} per employee (closed form; PLD: {cost.epsilon_pld}),"
         f" verified: kith verify {told.release} --keys {told.keys}"
     )
     service = document["service"]
     if "explanation" in service:
         explained = service["explanation"]
-        console.print(f"recommendation {explained['id']}: {service['decision']['status']}. Why:")
+        out.print(f"recommendation {explained['id']}: {service['decision']['status']}. Why:")
         for term in explained["terms"][:5]:
-            console.print(f"  {term['points']:+.2f}  {term['words']}", highlight=False)
+            out.print(f"  {term['points']:+.2f}  {term['words']}", highlight=False)
     else:
-        console.print("Try it:", style="bold")
+        out.print("Try it:", style="bold")
         for line in lines:
             print(line)
-    console.print(f"{document['seconds']} s in all", style="dim")
+    out.print(f"{document['seconds']} s in all", style="dim")
 
 
 def _wait_for_interrupt() -> None:

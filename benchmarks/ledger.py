@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
@@ -57,9 +58,9 @@ def run(quick: bool, progress: Progress) -> Report:
     with tempfile.TemporaryDirectory(prefix="kith-bench-") as name:
         writers = {size: _filled(Path(name) / f"{size}.sqlite", size, progress) for size in sizes}
         work: dict[str, Callable[[], object]] = {str(size): writer.append for size, writer in writers.items()}
-        appends = by_turns(
-            {**work, SQLITE: bare_commits(Path(name) / "bare.sqlite")}, 20 if quick else 200, progress, "append, "
-        )
+        turns = 20 if quick else 50  # few, or the shortest ledger would not stay short
+        appends = by_turns({**work, SQLITE: bare_commits(Path(name) / "bare.sqlite")}, turns, progress, "append, ")
+        processor = by_turns(work, turns, progress, "append, processor's time, ", time.process_time)
         opens = by_turns(
             {str(size): writer.reopen for size, writer in writers.items()}, 3 if quick else 15, progress, "open, "
         )
@@ -68,23 +69,34 @@ def run(quick: bool, progress: Progress) -> Report:
     for size in (str(size) for size in sizes):
         append, opening = Spread.of(appends[size]), Spread.of(opens[size])
         beside, longer = ratio(appends[size], appends[SQLITE]), ratio(appends[size], appends[shortest])
-        shown = (append.shown(1e3), longer.shown(unit="×"), beside.shown(unit="×"), opening.shown(1e3))
-        rows.append((f"{int(size):,} entries", *shown))
+        busy, busier = Spread.of(processor[size]), ratio(processor[size], processor[shortest])
+        shown = (append.shown(1e3), beside.shown(unit="×"), busy.shown(1e3), busier.shown(unit="×"), opening.shown(1e3))
+        rows.append((f"from {int(size):,} entries on", *shown))
         figures[size] = {
             "append_seconds": append.to_document(),
+            "append_processor_seconds": busy.to_document(),
             "over_shortest": longer.to_document(),
+            "processor_over_shortest": busier.to_document(),
             "over_bare_sqlite": beside.to_document(),
             "open_seconds": opening.to_document(),
         }
     commits = Spread.of(appends[SQLITE])
-    rows.append((SQLITE, commits.shown(1e3), "", "", ""))
+    rows.append((SQLITE, commits.shown(1e3), "", "", "", ""))
     figures[SQLITE] = {"append_seconds": commits.to_document()}
     return Report(
         title="the ledger: one release appended (charge and settle, each on disk), and opening",
-        columns=("", "ms an append", f"÷ at {shortest} entries", f"÷ {SQLITE}", "ms to open"),
+        columns=(
+            "",
+            "ms an append",
+            f"÷ {SQLITE}",
+            "processor, ms",
+            f"processor ÷ at {shortest} entries",
+            "ms to open",
+        ),
         rows=tuple(rows),
         notes=(
             "Bare: the same bytes in two commits with the ledger's own settings, without chain, sums or rules.",
+            "The disk's waits vary with what else uses it; the processor's time tells whether length matters.",
             "Opening reads and checks every entry.",
         ),
         figures=figures,

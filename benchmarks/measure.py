@@ -21,6 +21,7 @@ import numpy as np
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 Progress = Callable[[str], None]
+Clock = Callable[[], float]
 
 
 class Skipped(Exception):  # noqa: N818  (not an error: the reason why a subject was not measured)
@@ -64,24 +65,28 @@ class Spread:
 
 
 def by_turns(
-    work: Mapping[str, Callable[[], object]], turns: int, progress: Progress, what: str = ""
+    work: Mapping[str, Callable[[], object]],
+    turns: int,
+    progress: Progress,
+    what: str = "",
+    clock: Clock = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds that each piece of work took, turn by turn, after one turn that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(turns + 1):
         progress(f"{what}turn {turn} of {turns}" if turn else f"{what}warming up")
         for name, one in work.items():
-            taken = timed(one)
+            taken = timed(one, clock)
             if turn:
                 seconds[name].append(taken)
     return seconds
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that a piece of work takes."""
-    began = time.perf_counter()
+def timed(work: Callable[[], object], clock: Clock = time.perf_counter) -> float:
+    """Seconds that a piece of work takes, by a clock of the wall or of the processor."""
+    began = clock()
     work()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.measure import Progress, Report, Spread, by_turns, child
+from benchmarks.measure import Progress, Report, Spread, by_turns, child, timed
 from benchmarks.sample import MadeUp, made_up, settings
 from federation.embedded import run_embedded
 from models.planning import ROUNDS
@@ -55,7 +55,8 @@ def _measured(release: Path, made: MadeUp, turns: int, progress: Progress) -> Re
     }
     processor: dict[str, list[float]] = {what: [] for what in processes}
     work: dict[str, Callable[[], object]] = {
-        what: lambda what=what: processor[what].append(_processor_seconds(*processes[what])) for what in processes
+        what: lambda what=what: processor[what].append(timed(lambda: child(*processes[what]), _children))
+        for what in processes
     }
     work["inside"] = lambda: inside.append(json.loads(child("-c", INSIDE, str(release), str(made.keys))))
     seconds = by_turns(work, turns, progress)
@@ -65,12 +66,10 @@ def _measured(release: Path, made: MadeUp, turns: int, progress: Progress) -> Re
     return _report(release, seconds, {what: taken[1:] for what, taken in processor.items()}, inside[0]["torch"])
 
 
-def _processor_seconds(*arguments: str) -> float:
-    """User and system time of a process of its own: what it takes where the machine is busy with other things."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    child(*arguments)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def _children() -> float:
+    """User and system time of processes that have ended: it hardly depends on what else the machine does."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _report(

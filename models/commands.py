@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from privacy.errors import InputError
+from privacy.terminal import console
 
 if TYPE_CHECKING:
     from models.evaluation import Evaluation
@@ -125,10 +125,9 @@ def _write_predictions(path: Path, result: Evaluation) -> None:
 
 
 def _print_tables(document: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    out = console()
     metric = {"auc": "AUC, higher is better", "mse": "squared error, lower is better"}[document["metric"]]
     title = (
         f"{metric} · held-out people, {len(document['seeds'])} seeds (± sd) · epsilon = {document['epsilon']} at"
@@ -138,12 +137,12 @@ def _print_tables(document: dict[str, Any]) -> None:
     for model, figures in document["models"].items():
         name = "pooled, no privacy" if model == "pooled" else model.replace("_", " ")
         table.add_row(name, *(f"{_shown(figures[w])} ± {_shown(figures[w + '_sd'])}" for w in ("overall", "within")))
-    console.print(table)
+    out.print(table)
     sites = Table("site", "people", *(model.replace("_", " ") for model in document["models"]), title="by site")
     for site in document["sites"]:
         sites.add_row(site["site"], f"{site['people']:,}", *(_shown(site[model]) for model in document["models"]))
-    console.print(sites)
-    console.print(document["note"], style="dim")
+    out.print(sites)
+    out.print(document["note"], style="dim")
 
 
 def _shown(value: float | None) -> str:

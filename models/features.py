@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -94,9 +95,13 @@ class NumberFeature:
         """
         if value is None:
             return math.nan
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        number = math.nan
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            with suppress(OverflowError):  # a whole number that float64 can not hold
+                number = float(value)
+        if not math.isfinite(number):
             raise InputError(f"feature {self.column!r}: expected a finite number or null, got something else")
-        return float(value)
+        return number
 
     def to_document(self) -> dict[str, Any]:
         """What is published and hashed."""
@@ -291,7 +296,7 @@ class FeatureSpace:
                 raise InputError(f"feature space grid: expected {GRID}, got {document['grid']!r:.20}")
             features = tuple(_feature(item) for item in document["features"])
             return cls(str(document["label"]), str(document["link"]), features)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError("feature space: expected label, link, grid and features, got otherwise") from None
 
 

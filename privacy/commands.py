@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from privacy.errors import VerificationFailed
+from privacy.terminal import console
 
 app = typer.Typer()
 budget = typer.Typer(help="What a site's people have spent.", no_args_is_help=True)
@@ -53,21 +54,19 @@ def show(
     if as_json:
         print(json.dumps({"unit": "mu² per employee", "sites": balances}, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("site", "cap", "spent", "held", "left", title="mu² of the worst-off employee")
     for balance in balances:
         table.add_row(*balance.values())
-    Console().print(table)
+    console().print(table)
 
 
 def _print_checks(rows: tuple[tuple[str, str, str, str], ...]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table("", "check", "", "what was found")
     for number, name, state, detail in rows:
         table.add_row(number, name, Text(state, style=_STYLES[state]), Text(detail))
-    Console().print(table)
+    console().print(table)

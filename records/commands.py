@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from privacy.errors import Refused
+from privacy.terminal import console
 
 app = typer.Typer()
 contract = typer.Typer(help="What may be learned from a table.", no_args_is_help=True)
@@ -49,13 +50,12 @@ def check(
     if as_json:
         print(json.dumps(found.to_document(), indent=2))
     else:
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
         shown = Table("", "", title=found.source, show_header=False)
         for what, value in found.render():
             shown.add_row(Text(what), Text(value))
-        Console().print(shown)
+        console().print(shown)
     if found.verdict == "refuse":
         raise Refused(f"{found.source}: {found.reasons[0]}")

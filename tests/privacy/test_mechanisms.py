@@ -47,8 +47,8 @@ def two_releases(noise: NoiseSource) -> tuple[Integers, Integers]:
 def passes(noise: NoiseSource) -> bool:
     """Right scale and mean in both releases, and no relation between them.
 
-    By the statistics of `test_randomness`: a right source fails with probability below 1e-8; half of the noise and noise
-    used twice pass with probability below 1e-15.
+    By the statistics of `test_randomness`: a right source fails with probability below 1e-8; half of the noise and
+    noise used twice pass with probability below 1e-15.
     """
     first, second = two_releases(noise)
     right = all(scale_is(noise, EVENT.noise) and centred(noise, EVENT.noise) for noise in (first, second))

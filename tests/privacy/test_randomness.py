@@ -22,8 +22,8 @@ SOURCES = [pytest.param(secure_source, id=OS), pytest.param(lambda: seeded_sourc
 def scale_is(draws: Integers, deviation: float) -> bool:
     """Whether the root mean square is within 5 % of `deviation`.
 
-    Its own relative deviation is 1/sqrt(2n): 0.5 % for n = 20,000. A right scale fails with probability 2 Phi(-10) < 1e-22;
-    a scale off by 10 % passes with probability Phi(-9) < 1e-18.
+    Its own relative deviation is 1/sqrt(2n): 0.5 % for n = 20,000. A right scale fails with probability
+    2 Phi(-10) < 1e-22; a scale off by 10 % passes with probability Phi(-9) < 1e-18.
     """
     return bool(abs(np.sqrt(np.mean(draws.astype(np.float64) ** 2)) / deviation - 1) < 0.05)
 
@@ -39,8 +39,8 @@ def centred(draws: Integers, deviation: float) -> bool:
 def shape_is(draws: Integers, deviation: int, discrete: bool = True) -> bool:
     """Chi-square over the steps within 3 deviations (tails pooled), refused at p < 1e-9.
 
-    A right source fails with probability 1e-9 (every cell expects at least 17 of n = 20,000 draws). A scale off by 10 % has a
-    noncentrality of at least 368 on 32 degrees of freedom and passes with probability below 1e-23.
+    A right source fails with probability 1e-9 (every cell expects at least 17 of n = 20,000 draws). A scale off by 10 %
+    has a noncentrality of at least 368 on 32 degrees of freedom and passes with probability below 1e-23.
     """
     edge = 3 * deviation
     steps = np.arange(-edge, edge + 1)
