@@ -27,7 +27,7 @@ MOMENTS_SHARE: Final = Fraction(1, 4)
 """Share of mu² spent on the second moments."""
 CLIP_SHARE: Final = 0.5
 """The gradient clip as a share of the public row norm R."""
-RESIDUAL_GRID: Final = 14
+RESIDUAL_GRID: Final = 18
 GRADIENT_GRID: Final = GRID + RESIDUAL_GRID
 
 SECOND_MOMENTS: Final = "second-moments"

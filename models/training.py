@@ -104,7 +104,8 @@ class SiteSums:
         self._logistic = space.link == LOGISTIC
         margin = self._rows_each * space.radius * RESIDUAL_STEP
         self._clips = torch.from_numpy(np.maximum(clip - margin, 0.0))
-        largest_sum = max(1, len(self._rows_each)) * space.squared_radius * 2.0 ** max(2 * GRID, GRADIENT_GRID)
+        # |x_j| <= 1, and a clipped residual is at most the clip, since every row holds the intercept's 1.
+        largest_sum = len(self._rows_each) * max(1.0, clip) * 2.0 ** max(2 * GRID, GRADIENT_GRID)
         if largest_sum >= EXACT:
             raise InputError("site table: expected few enough employees for exact sums, got too many")
 

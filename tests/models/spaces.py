@@ -81,7 +81,8 @@ def number_columns(draw: st.DrawFn, name: str) -> NumberColumn:
     low = draw(st.floats(-1e6, 1e6))
     size = draw(st.floats(1e-3, 1e6))
     levels = draw(st.sampled_from([0, 0, 2, 3, 8, 9, 16, 17, 40]))
-    return number(name, low, low + size, size / (levels - 1) * (1 - 1e-12) if levels else 0.0)
+    high = low + size
+    return number(name, low, high, (high - low) / (levels - 1) if levels else 0.0)
 
 
 @st.composite
