@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,6 +92,13 @@ def main() -> None:
     except KithError as error:
         print(f"kith: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get("KITH_TRACEBACK"):
+            raise
+        frame = traceback.extract_tb(error.__traceback__)[-1]  # its text may hold a person's value: not shown
+        where = f"{Path(frame.filename).name}, line {frame.lineno}"
+        print(f"kith: a fault of Kith's own: {type(error).__name__} in {where}; see KITH_TRACEBACK=1", file=sys.stderr)
+        sys.exit(70)
 
 
 def _port(asked: int | None, once: bool) -> int:

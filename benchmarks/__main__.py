@@ -29,6 +29,7 @@ def main(
             f"expected one of {', '.join((*SUBJECTS, MINUTES))}, got {only!r}", param_hint="--only"
         )
     names = [only] if only else [*SUBJECTS, *([MINUTES] if utility else [])]
+    code = results.code()
     notes = Console(stderr=True)
     tables = Console(width=None if Console().is_terminal else 160)
     for name in names:
@@ -44,7 +45,7 @@ def main(
                 continue
         results.show(tables, report)
         if not quick:
-            results.keep(name, report)
+            results.keep(name, report, code)
 
 
 typer.run(main)

@@ -12,17 +12,18 @@ from opacus import GradSampleModule
 from torch import nn
 
 from benchmarks.measure import Progress, Report, Spread, by_turns, memory_in_child, ratio
-from models.features import GRID, LOGISTIC, ChoiceFeature, FeatureSpace, NumberFeature
+from models.features import GRID, ChoiceFeature, FeatureSpace, NumberFeature
 from models.planning import GRADIENT_GRID, RESIDUAL_GRID, gradient_clip
 from models.training import SiteSums
+from records.contract import BinaryLabel
 from records.minimize import MinimizedRows
 
 EMPLOYEES: Final = 20_000
 WIDTH: Final = 200
 CHOICES: Final = tuple(f"value {n}" for n in range(22))
 SPACE: Final = FeatureSpace(
-    label="left",
-    link=LOGISTIC,
+    label=BinaryLabel("left", ("yes",), ("no",)),
+    employee=None,
     features=(
         *(NumberFeature(f"number {n}", 0.0, 1.0, "") for n in range(8)),
         ChoiceFeature("choice", CHOICES, ordered=False),

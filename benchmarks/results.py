@@ -35,14 +35,19 @@ def show(console: Console, report: Report) -> None:
     console.print()
 
 
-def keep(name: str, report: Report) -> None:
-    """Put a subject's latest figures in place of earlier ones."""
+def code() -> str:
+    """What the code is now, as receipts name it; read anew, for it may be edited while it is measured."""
+    return code_digest.__wrapped__()[:12]
+
+
+def keep(name: str, report: Report, measured_code: str) -> None:
+    """Put a subject's latest figures in place of earlier ones; `measured_code` is `code()` before the measuring."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / "latest.json"
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     kept[name] = {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "code": code_digest(),
+        "code": measured_code if code() == measured_code else f"{measured_code}, edited meanwhile",
         "machine": _machine(),
         "title": report.title,
         "columns": report.columns,
@@ -85,7 +90,7 @@ def _markdown(kept: dict[str, Any]) -> str:
         lines += ["|---" * len(subject["columns"]) + "|", *(_line(row) for row in subject["rows"]), ""]
         lines += [f"- {note}" for note in subject["notes"]]
         lines.append(
-            f"- {subject['measured']}, code {subject['code'][:12]}, {machine['processor']}, {machine['cores']} cores,"
+            f"- {subject['measured']}, code {subject['code']}, {machine['processor']}, {machine['cores']} cores,"
             f" load {machine['load']}, Python {machine['python']}, "
             + ", ".join(f"{library} {machine[library]}" for library in LIBRARIES)
         )

@@ -5,18 +5,23 @@ Rules:
        site takes part in, and asks for a trust that the site can give.
     2. The plan's sensitivities, grids and lengths must be those of the site's own mechanism: the site computes them
        from the contract and believes nothing it is told.
-    3. The whole plan is reserved in the ledger before anything is read; a plan over budget is refused there.
-    4. Every contribution is charged, on disk, before the table is opened.
+    3. The whole plan is reserved in the ledger before anything is read, at its first release; a plan over budget is
+       refused there.
+    4. Every contribution is charged, on disk, before the table is opened. The table is read anew for every run.
     5. A repeated request gets the same bytes and no new charge.
-    6. What leaves is a sum with its noise and the site's signature under it, or an error that names no person's value.
+    6. What leaves is a sum with its noise and the site's signature under it. Before the table is opened an error leaves
+       in words; from then on all that leaves of any failure is that there was one, since its words would depend on the
+       rows. That there was one still does: a site checks its table (`kith contract check`) before it takes part.
+    7. The state is the coordinator's word: weights outside the public range are refused before anything is charged.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -26,9 +31,9 @@ from numpy.typing import NDArray
 from federation.code_digest import code_digest
 from federation.site import Site, load_site
 from models.features import FeatureSpace
-from models.planning import SECOND_MOMENTS, Shape, gradient_clip, mechanism
+from models.planning import LARGEST_WEIGHT, SECOND_MOMENTS, Shape, gradient_clip, mechanism
 from privacy import amounts
-from privacy.errors import InputError, Refused
+from privacy.errors import InputError, KithError, Refused
 from privacy.ledger import Charge, Ledger
 from privacy.mechanisms import gaussian_sum
 from privacy.plan import Plan
@@ -41,6 +46,8 @@ if TYPE_CHECKING:
     from models.training import SiteSums
 
 TRUSTS: Final = ("local",)
+
+logger = logging.getLogger("kith.guard")
 
 
 @dataclass(frozen=True)
@@ -98,17 +105,19 @@ class EmbeddedGuard:
         self._noise = site.noise_source()
         self._contract = load_contract(site.contract)
         self._space = FeatureSpace.from_contract(self._contract)
+        self._snapshot: tuple[str, SiteSums] | None = None
 
     def contribute(self, request: Request) -> Contribution:
         """Answer one release of a plan; see `Guard.contribute`."""
         plan = self._accepted(Plan.from_bytes(request.plan))
         weights = self._weights(plan, request)
         state = hashlib.sha256(request.state).hexdigest()
-        self._ledger.reserve(request.run, plan)  # rule 3
+        if (request.event, request.index) == (plan.events[0].name, 0):
+            self._ledger.reserve(request.run, plan)  # rule 3
         charge = self._ledger.charge(request.run, plan, request.event, request.index, state)  # rule 4
         if charge.answered is not None:  # rule 5
             return Contribution(charge.answered.values, charge.answered.receipt)
-        exact = self._sums.second_moments() if weights is None else self._sums.gradient(weights)
+        exact = self._exact(request.run, weights)
         label = f"{self._site.name}\0{plan.digest}\0{request.event}\0{request.index}".encode()
         noisy = gaussian_sum(plan.event(request.event), exact, self._noise, label)  # rule 6
         values = noisy.astype("<i8").tobytes()
@@ -144,17 +153,28 @@ class EmbeddedGuard:
         if len(request.state) != 8 * event.coordinates:
             raise InputError(f"state: expected {8 * event.coordinates} bytes, got {len(request.state)}")
         weights = np.frombuffer(request.state, dtype="<f8").astype(np.float64)
-        if not np.isfinite(weights).all():
-            raise InputError("state: expected finite weights, got NaN or infinity")
+        if not (np.abs(weights) <= LARGEST_WEIGHT).all():  # rule 7; false for NaN
+            raise InputError(f"state: expected weights within ±{LARGEST_WEIGHT:g}, got another, NaN or infinity")
         return weights
 
-    @cached_property
-    def _sums(self) -> SiteSums:
-        """The site's rows, encoded; read on first use, which rule 4 puts after the first charge."""
-        from models.training import SiteSums  # torch and opacus: seconds that a refused plan need not wait for
+    def _exact(self, run: str, weights: NDArray[np.float64] | None) -> NDArray[np.int64]:
+        """The exact sum of the run's rows: second moments, or gradients at `weights`."""
+        try:
+            sums = self._sums(run)
+            return sums.second_moments() if weights is None else sums.gradient(weights)
+        except Exception as error:  # rule 6
+            logger.error(
+                "run %s at %s: %s", run, self._site.name, error if isinstance(error, KithError) else type(error)
+            )
+            raise Refused(f"site {self._site.name!r}: its table can not be used; its own log says why") from None
 
-        rows = minimized_rows(read_table(self._site.table), self._contract, sites=[self._site.name])
-        return SiteSums(self._space, rows, float(gradient_clip(self._space)))
+    def _sums(self, run: str) -> SiteSums:
+        if self._snapshot is None or self._snapshot[0] != run:  # rule 4
+            from models.training import SiteSums  # torch and opacus: seconds that a refused plan need not wait for
+
+            rows = minimized_rows(read_table(self._site.table), self._contract, sites=[self._site.name])
+            self._snapshot = run, SiteSums(self._space, rows, float(gradient_clip(self._space)))
+        return self._snapshot[1]
 
     def _receipt(self, request: Request, plan: Plan, state: str, charge: Charge, values: bytes) -> bytes:
         receipt = Receipt(

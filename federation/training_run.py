@@ -80,9 +80,11 @@ def plan_run(group: Group, settings: Settings) -> Plan:
         )
     space = FeatureSpace.from_contract(group.contract)
     bounds = {site.name: site.people_at_most for site in group.contract.site.sites}
-    return plan_at_epsilon(
+    plan = plan_at_epsilon(
         space, bounds, settings.use_case, settings.epsilon, settings.delta, settings.trust, settings.rounds
     )
+    cost_of(plan)  # what can not be certified is not begun
+    return plan
 
 
 def train(

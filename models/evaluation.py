@@ -93,7 +93,7 @@ class Evaluation:
 
     def site_mean(self, model: str, site: str) -> float:
         """Mean over seeds of a model's figure at one site; NaN where it has never been defined."""
-        values = [seed[model].sites[site] for seed in self.figures]
+        values = [seed[model].sites.get(site, float("nan")) for seed in self.figures]
         known = [value for value in values if not np.isnan(value)]
         return float(np.mean(known)) if known else float("nan")
 

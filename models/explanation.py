@@ -1,4 +1,8 @@
-"""Explanations: the scorer's own terms, told in words. Nothing is estimated; the terms sum to the score."""
+"""Explanations: the scorer's own terms, told in words. Nothing is estimated; the terms sum to the score.
+
+Odds are read from scores through the link (`models.link`): a reason's factor is this person's odds with the term
+against the same person's odds without it, and the band compares the odds with the typical employee's.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from models.features import NumberFeature, Value
-from models.scorer import AdditiveScorer
+from models.features import LOGISTIC, NumberFeature, Value
+from models.link import log_odds
+from models.scorer import AdditiveScorer, Term
 from models.use_case import UseCase
 
 NEUTRAL: Final = 0.02
-"""Terms below this many points (2 % of the odds) are told as neutral."""
+"""Factors of the odds within 2 % of one are told as neutral."""
 MOST_MISSING: Final = 0.5
 """Share of columns that may be missing."""
 
@@ -32,7 +37,7 @@ class Explanation:
     """Why a score is what it is.
 
     Attributes:
-        score: log-odds (or the scaled label for a linear link); exactly `intercept` plus the sum of `terms`' points.
+        score: on the link's scale; exactly `intercept` plus the sum of `terms`' points.
         intercept: the score of the group's typical employee.
         terms: one reason per column, strongest first.
         interval: score minus and plus one posterior standard deviation (privacy noise and few people included).
@@ -55,32 +60,40 @@ def explain(scorer: AdditiveScorer, values: Mapping[str, Value], use_case: UseCa
         InputError: for a column or value that the feature space does not know.
     """
     terms = sorted(scorer.terms(values), key=lambda term: -abs(term.points))
-    reasons = tuple(_reason(scorer, term.column, term.points, values.get(term.column), use_case) for term in terms)
     intercept = scorer.intercept
-    score = math.fsum([intercept, *(reason.points for reason in reasons)])
+    score = math.fsum([intercept, *(term.points for term in terms)])
+    reasons = tuple(_reason(scorer, term, score, values.get(term.column), use_case) for term in terms)
+    relative = _told(scorer, score) - _told(scorer, intercept)
     deviation = scorer.deviation(values)
     return Explanation(
         score=score,
         intercept=intercept,
         terms=reasons,
         interval=(score - deviation, score + deviation),
-        band=_band(score - intercept, use_case),
+        band=_band(relative, use_case),
         abstained=_abstained(scorer, values, score - intercept, deviation, use_case),
     )
 
 
-def _reason(scorer: AdditiveScorer, column: str, points: float, value: Value, use_case: UseCase) -> Reason:
-    direction = "neutral" if abs(points) < NEUTRAL else ("raises" if points > 0 else "lowers")
+def _told(scorer: AdditiveScorer, score: float) -> float:
+    """A score on the scale that people are told: log-odds, or the label's own share of its range."""
+    return log_odds(score) if scorer.space.link == LOGISTIC else score
+
+
+def _reason(scorer: AdditiveScorer, term: Term, score: float, value: Value, use_case: UseCase) -> Reason:
+    column, points = term.column, term.points
+    effect = _told(scorer, score) - _told(scorer, score - points)
+    direction = "neutral" if abs(effect) < NEUTRAL else ("raises" if effect > 0 else "lowers")
     name = column.replace("_", " ")
     unit = next((f.unit for f in scorer.space.features if isinstance(f, NumberFeature) and f.column == column), "")
     shown = "is not recorded" if value is None else f"is {value}{' ' + unit if unit else ''}"
-    odds = math.exp(abs(points))
-    effect = {
-        "neutral": f"makes next to no difference to the odds of {use_case.outcome}",
-        "raises": f"goes with {odds:.2f} times the odds of {use_case.outcome}, against the typical employee",
-        "lowers": f"goes with {1 / odds:.2f} times the odds of {use_case.outcome}, against the typical employee",
-    }[direction]
-    return Reason(column, points, direction, f"{name} {shown}: {effect}")
+    if direction == "neutral":
+        words = f"makes next to no difference to {use_case.outcome}"
+    elif scorer.space.link == LOGISTIC:
+        words = f"goes with {math.exp(effect):.2f} times the odds of {use_case.outcome}, against the typical {name}"
+    else:
+        words = f"goes with {effect:+.2f} of the range of {use_case.outcome}, against the typical {name}"
+    return Reason(column, points, direction, f"{name} {shown}: {words}")
 
 
 def _band(relative: float, use_case: UseCase) -> str:

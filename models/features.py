@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from privacy import canonical
 from privacy.errors import InputError
-from records.contract import CategoryColumn, Contract, NumberColumn, NumberLabel, OrderedColumn
+from records.contract import BinaryLabel, CategoryColumn, Contract, Label, NumberColumn, NumberLabel, OrderedColumn
 from records.minimize import MinimizedRows
 
 GRID: Final = 10
@@ -177,16 +177,16 @@ Feature = NumberFeature | ChoiceFeature
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """The features in the contract's order, and the link from score to label.
+    """What is predicted, from what, and for whom as one: everything of a contract that a contribution depends on.
 
     Attributes:
-        label: name of the label's column.
-        link: "logistic" (label 0/1, scores are log-odds) or "linear" (label scaled to [0, 1]).
+        label: the label's column with its two sides, or its public bounds.
+        employee: the column that names a row's employee, or None if every row is another one.
         features: in the order of their coordinates, which follow the intercept.
     """
 
-    label: str
-    link: str
+    label: Label
+    employee: str | None
     features: tuple[Feature, ...]
 
     def __post_init__(self) -> None:
@@ -198,8 +198,6 @@ class FeatureSpace:
         names = [feature.column for feature in self.features]
         if not names or len(set(names)) != len(names):
             raise InputError("features: expected at least one column that may train, each once, got otherwise")
-        if self.link not in (LOGISTIC, LINEAR):
-            raise InputError(f"link: expected {LOGISTIC} or {LINEAR}, got {self.link!r}")
         if self.width > MAX_WIDTH:
             raise InputError(f"features: expected at most {MAX_WIDTH} coordinates, got {self.width}: fewer categories")
 
@@ -216,8 +214,12 @@ class FeatureSpace:
                 features.append(NumberFeature(column.name, column.low, column.high, column.unit, column.step))
             elif isinstance(column, CategoryColumn | OrderedColumn) and column.train:
                 features.append(ChoiceFeature(column.name, column.values, isinstance(column, OrderedColumn)))
-        link = LINEAR if isinstance(contract.label, NumberLabel) else LOGISTIC
-        return cls(contract.label.column, link, tuple(features))
+        return cls(contract.label, contract.employee, tuple(features))
+
+    @property
+    def link(self) -> str:
+        """From score to label: "logistic" for a label of two sides, "linear" for a number scaled to [0, 1]."""
+        return LINEAR if isinstance(self.label, NumberLabel) else LOGISTIC
 
     @cached_property
     def width(self) -> int:
@@ -273,8 +275,8 @@ class FeatureSpace:
     def to_document(self) -> dict[str, Any]:
         """What is published with a release and hashed into `digest`."""
         return {
-            "label": self.label,
-            "link": self.link,
+            "label": _label_document(self.label),
+            "employee": self.employee,
             "grid": GRID,
             "features": [feature.to_document() for feature in self.features],
         }
@@ -295,9 +297,28 @@ class FeatureSpace:
             if document["grid"] != GRID:
                 raise InputError(f"feature space grid: expected {GRID}, got {document['grid']!r:.20}")
             features = tuple(_feature(item) for item in document["features"])
-            return cls(str(document["label"]), str(document["link"]), features)
+            return cls(_label(document["label"]), document["employee"], features)
         except (KeyError, TypeError, ValueError, OverflowError):
-            raise InputError("feature space: expected label, link, grid and features, got otherwise") from None
+            raise InputError("feature space: expected label, employee, grid and features, got otherwise") from None
+
+
+def _label_document(label: Label) -> dict[str, Any]:
+    if isinstance(label, NumberLabel):
+        bounds = {"low": repr(float(label.low)), "high": repr(float(label.high))}
+        return {"column": label.column, "kind": label.kind, "unit": label.unit, **bounds}
+    sides = {"positive": sorted(label.positive), "negative": sorted(label.negative)}
+    return {"column": label.column, "kind": label.kind, **sides}
+
+
+def _label(document: Mapping[str, Any]) -> Label:
+    if document["kind"] == NumberLabel.kind:
+        low, high = float(document["low"]), float(document["high"])
+        if not (math.isfinite(high - low) and low < high):
+            raise InputError(f"label {document['column']!r:.80}: expected low < high, got otherwise")
+        return NumberLabel(document["column"], low, high, document["unit"])
+    if document["kind"] == BinaryLabel.kind:
+        return BinaryLabel(document["column"], tuple(document["positive"]), tuple(document["negative"]))
+    raise InputError(f"label {document['column']!r:.80}: expected binary or number, got another kind")
 
 
 def _feature(document: Mapping[str, Any]) -> Feature:

@@ -1,15 +1,19 @@
 """How the coordinator learns from noisy sums. Everything here is post-processing: it costs no privacy.
 
-Write M for the weighted sum of the sites' second moments, v for the curvature of the link (p(1-p) at the base rate
-for a logistic link, 1 for a linear one) and H = v M = U diag(h) U'. Around the current weights w_t a gradient sum is
+Write M for the weighted sum of the sites' second moments, v for the slope of a gradient in the score and kappa for its
+variance over that slope (`models.link`, at the scores that people have under the current weights), and H = v M =
+U diag(h) U'. Around the current weights w_t a gradient sum is
 
     G(w_t) = H w_t - b + noise,     noise ~ N(0, kappa H + s² I):  people drawn at random, and privacy noise,
 
-so every round gives one more look at b, and their mean over T rounds has privacy noise s²/T. With the prior
-w ~ N(0, tau² I) the posterior mean and variance, coordinate by coordinate in the basis U, are
+so every round gives one more look at b, and their mean over T rounds, H mean(w_t) - mean(G), has privacy noise s²/T.
+H may change from round to round: it is only the slope by which all looks are brought together. With the prior
+w ~ N(w0, tau² I) the posterior mean and variance, coordinate by coordinate in the basis U, are
 
-    mean     = tau² h / (tau² h² + kappa h + s²/T) * (U'b)
+    mean     = U'w0 + tau² h / (tau² h² + kappa h + s²/T) * U'(b - H w0)
     variance = tau² (kappa h + s²/T) / (tau² h² + kappa h + s²/T).
+
+w0 holds the base rate alone, as the first gradient's intercept tells it: nobody is pulled towards one half.
 
 That is a damped Newton step whose damping is computed from the noise and the head count, not tuned. The rounds serve
 the curve of the link; the first ones, far from the solution, are steps and not evidence (WARM_UP).
@@ -25,6 +29,7 @@ all sites' released residuals are most likely (empirical Bayes over released sum
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -32,23 +37,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import LOGISTIC, FeatureSpace
-from models.planning import GRADIENT, SECOND_MOMENTS, from_upper_triangle
+from models.features import LINEAR, LOGISTIC, FeatureSpace
+from models.link import ClippedLogistic, Curve, Linear, Link
+from models.planning import GRADIENT, LARGEST_WEIGHT, SECOND_MOMENTS, from_upper_triangle
 from models.scorer import AdditiveScorer
 from privacy.errors import InputError
 from privacy.plan import Plan
 
-PRIOR: Final = 0.5
-"""Standard deviation tau expected of a weight, on the score's scale."""
-WARM_UP: Final = 2
+SPREAD: Final = {LOGISTIC: 2.0, LINEAR: 0.3}
+"""Standard deviation expected of scores, by link; a weight's is tau = SPREAD / R, with R the public bound on a row."""
+WARM_UP: Final = 3
 """Rounds that are steps only; evidence is averaged over the later ones."""
 BASE_RATE: Final = (0.02, 0.98)
 """Range in which the noisy base rate is believed."""
-LABEL_VARIANCE: Final = {LOGISTIC: 0.2}
+INFORMATION: Final = {LOGISTIC: 0.2, LINEAR: 0.05}
 """Expected variance of a label's residual, by link: g = variance * R² / d."""
-LINEAR_VARIANCE: Final = 0.05
-STRENGTHS: Final = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
-"""Candidates for the standard deviation of a site's own difference."""
+STRENGTHS: Final = (0.0, 0.04, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6)
+"""Candidates for the standard deviation of a site's own difference, as multiples of tau."""
 
 Vector = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -67,7 +72,7 @@ class Optimiser:
     """The coordinator's state over a run: take the moments once, then gradients at `weights`, then ask for the fit."""
 
     def __init__(self, plan: Plan, space: FeatureSpace) -> None:
-        """Start at zero weights.
+        """Start where everybody is predicted one half.
 
         Raises:
             InputError: if the plan was made for another feature space.
@@ -75,19 +80,20 @@ class Optimiser:
         if plan.features != space.digest:
             raise InputError("plan: expected the digest of this feature space, got another")
         self._space = space
+        self._link: Link = ClippedLogistic() if space.link == LOGISTIC else Linear()
         self._moments = plan.event(SECOND_MOMENTS)
         self._gradient = plan.event(GRADIENT)
         self._people = {site.name: float(site.people_at_most) for site in plan.sites}
+        self._prior = SPREAD[space.link] / space.radius
         self._deviation = self._gradient.noise / 2.0**self._gradient.grid
-        self._kappa = 1.0 if space.link == LOGISTIC else LINEAR_VARIANCE
-        variance = LABEL_VARIANCE.get(space.link, LINEAR_VARIANCE)
-        information = variance * space.squared_radius / space.width
+        information = INFORMATION[space.link] * space.squared_radius / space.width
         noise = self._deviation**2 / self._gradient.times
         worth = {name: n * information / (n * information + noise) for name, n in self._people.items()}
         self._worth = {name: value / max(worth.values()) for name, value in worth.items()}
         self._round = 0
-        self._evidence = {name: np.zeros(space.width) for name in self._people}
-        self.weights: Vector = np.zeros(space.width)
+        self._forget()
+        self._centre = self._constant(0.5)
+        self.weights: Vector = self._centre
 
     def receive_moments(self, sums: Mapping[str, Integers]) -> None:
         """Take each site's noisy second moments (upper triangle, grid steps).
@@ -103,7 +109,7 @@ class Optimiser:
         typical = np.clip(matrix[0] / self._count, -1.0, 1.0)
         typical[0] = 1.0
         self._typical = typical
-        self._curvature = 0.25 if self._space.link == LOGISTIC else 1.0
+        self._curve = self._curve_here()
 
     def receive_gradients(self, sums: Mapping[str, Integers]) -> None:
         """Take each site's noisy gradient sum at `weights` (grid steps) and move the weights.
@@ -113,16 +119,21 @@ class Optimiser:
         """
         self._round += 1
         gradients = {name: self._units(sums, name, GRADIENT) for name in self._people}
-        if self._round == 1 and self._space.link == LOGISTIC:
+        if self._round == 1:
             pull = sum(self._worth[name] * gradients[name][0] for name in gradients) / self._count
-            rate = float(np.clip(0.5 - pull, *BASE_RATE))
-            self._curvature = rate * (1 - rate)
+            self._centre = self._constant(float(np.clip(0.5 - pull, *BASE_RATE)))
         if self._round <= WARM_UP + 1:
-            self._evidence = {name: np.zeros(self._space.width) for name in self._people}
-        here = self._basis.T @ self.weights
+            self._forget()
+        self._looks += 1
+        self._places = self._places + self.weights
         for name, gradient in gradients.items():
-            self._evidence[name] += self._site_spectrum(name) * here - self._basis.T @ gradient
-        self.weights = self._basis @ (self._shrinkage(PRIOR, self._spectrum, self._noise) * self._shared_evidence)
+            self._gradients[name] = self._gradients[name] + gradient
+        pooled = np.asarray(sum(self._worth[name] * self._gradients[name] for name in self._people))
+        centre = self._basis.T @ self._centre
+        surprise = self._evidence(self._spectrum, pooled) - self._spectrum * centre
+        step = self._shrinkage(self._prior, self._spectrum, self._noise) * surprise
+        self.weights = np.clip(self._basis @ (centre + step), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        self._curve = self._curve_here()
 
     def fit(self) -> Fit:
         """The shared scorer after the rounds so far, and every site's own.
@@ -134,18 +145,37 @@ class Optimiser:
             raise InputError("optimiser: expected at least one round of gradients, got none")
         here = self._basis.T @ self.weights
         noise = self._deviation**2 / self._looks
+        spectra = {name: self._site_spectrum(name) for name in sorted(self._people)}
         residuals = {
-            name: self._evidence[name] / self._looks - self._site_spectrum(name) * here for name in sorted(self._people)
+            name: self._evidence(spectrum, self._gradients[name]) - spectrum * here
+            for name, spectrum in spectra.items()
         }
-        strength = max(STRENGTHS, key=lambda candidate: self._likelihood(candidate, residuals, noise))
-        variances = self._posterior(PRIOR, self._spectrum, self._noise)
+        candidates = [share * self._prior for share in STRENGTHS]
+        strength = max(candidates, key=lambda candidate: self._likelihood(candidate, spectra, residuals, noise))
+        variances = self._posterior(self._prior, self._spectrum, self._noise)
         personal = {}
         for name, residual in residuals.items():
-            spectrum = self._site_spectrum(name)
-            own = self._basis @ (self._shrinkage(strength, spectrum, noise) * residual)
-            spread = variances + self._posterior(strength, spectrum, noise)
+            own = self._basis @ (self._shrinkage(strength, spectra[name], noise) * residual)
+            spread = variances + self._posterior(strength, spectra[name], noise)
             personal[name] = self._scorer(self.weights + own, spread)
         return Fit(self._scorer(self.weights, variances), personal, strength)
+
+    def _forget(self) -> None:
+        self._looks = 0
+        self._places = np.zeros(self._space.width)
+        self._gradients = {name: np.zeros(self._space.width) for name in self._people}
+
+    def _constant(self, rate: float) -> Vector:
+        """Weights under which everybody is predicted `rate`."""
+        weights = np.zeros(self._space.width)
+        weights[0] = self._link.centre(rate)
+        return weights
+
+    def _curve_here(self) -> Curve:
+        """The link's curve over the scores that people have under the current weights, as the moments tell them."""
+        mean = float(self.weights @ self._typical)
+        square = float(self._eigenvalues @ (self._basis.T @ self.weights) ** 2) / self._count
+        return self._link.curve(mean, math.sqrt(max(0.0, square - mean * mean)))
 
     def _scorer(self, weights: Vector, variances: Vector) -> AdditiveScorer:
         return AdditiveScorer(self._space, weights, variances, self._basis, self._typical)
@@ -157,20 +187,16 @@ class Optimiser:
         return sums[name] / 2.0**plan.grid
 
     @property
-    def _looks(self) -> int:
-        return max(1, self._round - WARM_UP)
-
-    @property
     def _spectrum(self) -> Vector:
-        return self._curvature * self._eigenvalues
+        return self._curve.slope * self._eigenvalues
 
     @property
     def _noise(self) -> float:
         return self._deviation**2 / self._looks * sum(worth**2 for worth in self._worth.values())
 
-    @property
-    def _shared_evidence(self) -> Vector:
-        return np.asarray(sum(self._worth[name] * self._evidence[name] for name in self._people)) / self._looks
+    def _evidence(self, spectrum: Vector, gradients: Vector) -> Vector:
+        """Mean look at b in the basis, from the sum of gradients over the rounds that count."""
+        return (spectrum * (self._basis.T @ self._places) - self._basis.T @ gradients) / self._looks
 
     def _site_spectrum(self, name: str) -> Vector:
         """A site's share of the group's curvature, by its public head count: its own is too noisy to invert."""
@@ -179,17 +205,18 @@ class Optimiser:
 
     def _shrinkage(self, prior: float, spectrum: Vector, noise: float) -> Vector:
         squared = prior * prior
-        return squared * spectrum / (squared * spectrum**2 + self._kappa * spectrum + noise)
+        return squared * spectrum / (squared * spectrum**2 + self._curve.spread * spectrum + noise)
 
     def _posterior(self, prior: float, spectrum: Vector, noise: float) -> Vector:
         squared = prior * prior
-        spread = self._kappa * spectrum + noise
+        spread = self._curve.spread * spectrum + noise
         return squared * spread / (squared * spectrum**2 + spread)
 
-    def _likelihood(self, strength: float, residuals: Mapping[str, Vector], noise: float) -> float:
+    def _likelihood(
+        self, strength: float, spectra: Mapping[str, Vector], residuals: Mapping[str, Vector], noise: float
+    ) -> float:
         total = 0.0
         for name, residual in residuals.items():
-            spectrum = self._site_spectrum(name)
-            variance = strength**2 * spectrum**2 + self._kappa * spectrum + noise
+            variance = strength**2 * spectra[name] ** 2 + self._curve.spread * spectra[name] + noise
             total -= float(np.sum(np.log(variance) + residual**2 / variance))
         return total

@@ -29,6 +29,10 @@ CLIP_SHARE: Final = 0.5
 """The gradient clip as a share of the public row norm R."""
 RESIDUAL_GRID: Final = 18
 GRADIENT_GRID: Final = GRID + RESIDUAL_GRID
+MOMENTS_GRID: Final = 2 * GRID + 12
+"""Finer than the sums themselves: discrete noise is then nearer to the closed form's."""
+LARGEST_WEIGHT: Final = 256.0
+"""States beyond this are refused: they serve no model, and an overflow in one row would undo the clip."""
 
 SECOND_MOMENTS: Final = "second-moments"
 GRADIENT: Final = "gradient"
@@ -54,7 +58,7 @@ def mechanism(space: FeatureSpace) -> tuple[Shape, Shape]:
     pairs = space.width * (space.width + 1) // 2
     sensitivity = gradient_sensitivity(gradient_clip(space))
     return (
-        Shape(SECOND_MOMENTS, pairs, 2 * GRID, moments_sensitivity(space)),
+        Shape(SECOND_MOMENTS, pairs, MOMENTS_GRID, moments_sensitivity(space)),
         Shape(GRADIENT, space.width, GRADIENT_GRID, sensitivity),
     )
 
@@ -151,7 +155,7 @@ def gradient_sensitivity(clip: Decimal) -> int:
 def moments_sensitivity(space: FeatureSpace) -> int:
     """Steps by which one employee can move the second moments' upper triangle: sqrt((R⁴ + R²) / 2), rounded up."""
     squared = space.squared_radius
-    return math.isqrt((squared * squared + squared) * 2 ** (4 * GRID) // 2) + 1
+    return math.isqrt((squared * squared + squared) * 2 ** (2 * MOMENTS_GRID) // 2) + 1
 
 
 def upper_triangle(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The additive scorer: a sum of one term per column, read from public bins. No torch: serving is table look-ups.
 
-The score of a row x is w·x, on the log-odds scale for a logistic link. Because every column owns its own coordinates,
+The score of a row x is w·x; `models.link` reads odds from it. Because every column owns its own coordinates,
 the score is exactly the sum of the columns' terms and the intercept: the explanation is the model.
 
 How sure it is: training leaves a Gaussian posterior over w, diagonal in a public basis U (see `models.optimiser`), so
@@ -52,7 +52,7 @@ class AdditiveScorer:
         """Refuse arrays that do not belong to the space.
 
         Raises:
-            InputError: for a wrong shape, a NaN or an infinity.
+            InputError: for a wrong shape, a NaN, an infinity or a negative variance.
         """
         d = self.space.width
         shapes = {"weights": (d,), "variances": (d,), "basis": (d, d), "typical": (d,)}
@@ -60,6 +60,8 @@ class AdditiveScorer:
             array = getattr(self, name)
             if array.dtype != np.float64 or array.shape != shape or not np.isfinite(array).all():
                 raise InputError(f"scorer {name}: expected finite float64 of shape {shape}, got otherwise")
+        if (self.variances < 0).any():
+            raise InputError("scorer variances: expected 0 or more, got less")
 
     @cached_property
     def intercept(self) -> float:
@@ -67,7 +69,7 @@ class AdditiveScorer:
         return float(self.weights @ self.typical)
 
     def score(self, values: Mapping[str, Value]) -> float:
-        """Score of one person: log-odds (logistic link) or the scaled label (linear link).
+        """Score of one person, on the link's scale.
 
         Raises:
             InputError: for a column or value that the space does not know.

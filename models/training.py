@@ -11,6 +11,10 @@ Every employee counts once, however many rows they have: their loss is the mean 
    2**-RESIDUAL_GRID and sent back through the layer, so the sum is a product of whole numbers: exact in float64 below
    2**53, in any order. Truncation moves the gradient of an employee with m rows by at most m * R * 2**-RESIDUAL_GRID,
    which is taken off that employee's clip beforehand: no rounding of any kind exceeds the sensitivity stated.
+4. Nobody's contribution depends on who else there is, not even in its last bit: every floating-point operation before
+   the sum is either elementwise (scalar code, not a vector loop with another remainder) or exact in any order.
+   Weights are rounded to a grid for that and bounded, since a coordinator chooses them: without the bound, an overflow
+   in one row would undo the clip. Residuals are held within ±1, as those of a logistic link are anyway.
 """
 
 from __future__ import annotations
@@ -23,10 +27,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from opacus.grad_sample import GradSampleModuleFastGradientClipping, register_grad_sampler, register_norm_sampler
+from scipy.special import expit
 from torch import nn
 
 from models.features import GRID, LOGISTIC, FeatureSpace
-from models.planning import GRADIENT_GRID, RESIDUAL_GRID, upper_triangle
+from models.planning import GRADIENT_GRID, LARGEST_WEIGHT, MOMENTS_GRID, RESIDUAL_GRID, upper_triangle
 from privacy.errors import InputError
 from records.minimize import MinimizedRows
 
@@ -37,6 +42,10 @@ ROWS_AT_ONCE: Final = 1 << 16
 """Rows per exact matrix product: bounds the memory of second moments, never their value."""
 EXACT: Final = 2**53
 RESIDUAL_STEP: Final = 2.0**-RESIDUAL_GRID
+WEIGHT_STEP: Final = 2.0**-24
+"""A score is a sum of at most R² <= 2001 features of 2**-10 times such weights: below 2**53 of its steps."""
+FINE_STEP: Final = 2.0**-30
+"""Residuals before clipping: an employee's gradient is exact in steps of 2**-40, whatever the order of the rows."""
 
 
 class AdditiveLayer(nn.Module):
@@ -71,13 +80,18 @@ def employee_gradients(
 def employee_gradient_norms(
     layer: AdditiveLayer, activations: Sequence[torch.Tensor], residuals: torch.Tensor
 ) -> dict[nn.Parameter, torch.Tensor]:
-    """(employees,) L2 norms of `employee_gradients`; |residual| * ||row|| where everybody has one row."""
+    """(employees,) L2 norms of `employee_gradients`, never too small, exact in any order (rule 4).
+
+    |residual| * ||row|| for an employee of one row; for others each coordinate is rounded up to a step first.
+    """
     design, employee = activations
-    if len(design) == layer.employees:
-        norms = torch.empty(layer.employees, dtype=design.dtype)
-        norms[employee] = residuals.abs() * design.norm(dim=1)
-        return {layer.weight: norms}
-    return {layer.weight: employee_gradients(layer, activations, residuals)[layer.weight].norm(dim=1)}
+    norms = torch.zeros(layer.employees, dtype=design.dtype)
+    norms.index_add_(0, employee, residuals.abs() * design.norm(dim=1))
+    several = torch.bincount(employee, minlength=layer.employees) > 1
+    if several.any():
+        gradients = employee_gradients(layer, activations, residuals)[layer.weight][several]
+        norms[several] = (torch.ceil(gradients.abs() / RESIDUAL_STEP) * RESIDUAL_STEP).norm(dim=1)
+    return {layer.weight: norms}
 
 
 class SiteSums:
@@ -104,13 +118,13 @@ class SiteSums:
         self._logistic = space.link == LOGISTIC
         margin = self._rows_each * space.radius * RESIDUAL_STEP
         self._clips = torch.from_numpy(np.maximum(clip - margin, 0.0))
-        # |x_j| <= 1, and a clipped residual is at most the clip, since every row holds the intercept's 1.
-        largest_sum = len(self._rows_each) * max(1.0, clip) * 2.0 ** max(2 * GRID, GRADIENT_GRID)
+        # |x_j| <= 1, and an employee's residuals, each within ±1, are a mean over their rows.
+        largest_sum = len(self._rows_each) * 2.0 ** max(MOMENTS_GRID, GRADIENT_GRID)
         if largest_sum >= EXACT:
             raise InputError("site table: expected few enough employees for exact sums, got too many")
 
     def second_moments(self) -> NDArray[np.int64]:
-        """Upper triangle of the sum of x̃x̃', row by row, (d(d+1)/2,) in steps of 2**-20 (rule 2)."""
+        """Upper triangle of the sum of x̃x̃', row by row, (d(d+1)/2,) in steps of 2**-MOMENTS_GRID (rule 2)."""
         width = self._steps.shape[1]
         total = np.zeros((width, width), dtype=np.float64)
         scale = np.sqrt(self._rows_each)[self._employee.numpy()][:, None]
@@ -118,24 +132,26 @@ class SiteSums:
             part = slice(start, start + ROWS_AT_ONCE)
             shared = np.trunc(self._steps[part] / scale[part])
             total += shared.T @ shared
-        return upper_triangle(total).astype(np.int64)
+        return upper_triangle(total).astype(np.int64) << (MOMENTS_GRID - 2 * GRID)
 
     def gradient(self, weights: NDArray[np.float64]) -> NDArray[np.int64]:
         """Sum of clipped gradients of the employees' losses at `weights`, (d,) in steps of 2**-GRADIENT_GRID (rule 3).
 
         Raises:
-            InputError: if `weights` is not finite float64 of shape (d,).
+            InputError: if `weights` is not float64 of shape (d,), or one is not within ±256.
         """
-        if weights.shape != (self._steps.shape[1],) or weights.dtype != np.float64 or not np.isfinite(weights).all():
-            raise InputError(f"state: expected {self._steps.shape[1]} finite float64 weights, got otherwise")
+        width = self._steps.shape[1]
+        if weights.shape != (width,) or weights.dtype != np.float64 or not (np.abs(weights) <= LARGEST_WEIGHT).all():
+            raise InputError(f"state: expected {width} float64 weights within ±{LARGEST_WEIGHT:g}, got otherwise")
         if not len(self._steps):
             return np.zeros(weights.shape, dtype=np.int64)
-        layer = AdditiveLayer(torch.from_numpy(weights), len(self._rows_each))
+        layer = AdditiveLayer(torch.from_numpy(np.rint(weights / WEIGHT_STEP) * WEIGHT_STEP), len(self._rows_each))
         clipped = GradSampleModuleFastGradientClipping(layer, max_grad_norm=self._clips, loss_reduction="sum")
         scores = clipped(self._design, self._employee)
         with torch.no_grad():
-            predicted = torch.sigmoid(scores) if self._logistic else scores
-            residual = (predicted - self._label) * self._share
+            predicted = torch.from_numpy(expit(scores.numpy())) if self._logistic else scores
+            residual = (predicted - self._label).clamp(-1.0, 1.0) * self._share
+            residual = torch.trunc(residual / FINE_STEP) * FINE_STEP
         scores.backward(residual, retain_graph=True)  # Opacus' hooks take the norms here
         factor = clipped.get_clipping_coef()[self._employee]
         clipped.disable_hooks()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 EPSILON_STEP: Final = Decimal("0.000001")
 """Epsilon is stated rounded up to this step."""
+MARGIN: Final = Fraction(2, 10**6)
+"""Share of mu² kept back where an epsilon is given: for rounding up, and for what discrete noise adds to delta."""
 MAX_EPSILON: Final = 700.0
 MAX_MU_SQUARED: Final = 10**6
 MIN_DELTA: Final = 1e-300
@@ -57,7 +59,7 @@ def epsilon(mu_squared: Fraction, delta: Decimal) -> Decimal:
 
 
 def mu_squared_for(epsilon: Decimal, delta: Decimal) -> Fraction:
-    """The largest mu² (to float precision, never above) whose epsilon at `delta` is at most `epsilon`.
+    """The largest mu², less MARGIN of it, whose epsilon at `delta` is at most `epsilon`.
 
     Raises:
         InputError: for epsilon outside (0, 100] or delta outside [1e-300, 1).
@@ -70,7 +72,7 @@ def mu_squared_for(epsilon: Decimal, delta: Decimal) -> Fraction:
     while high - low > 1e-13 * high and high > 1e-12:
         middle = (low + high) / 2
         low, high = (middle, high) if delta_of(bound, middle) <= target else (low, middle)
-    return Fraction(low) ** 2 * (1 - Fraction(1, 10**9))
+    return Fraction(low) ** 2 * (1 - MARGIN)
 
 
 def epsilon_by_pld(plan: Plan, delta: Decimal) -> Decimal:

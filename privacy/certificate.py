@@ -73,7 +73,7 @@ class Certificate:
         code: sha256 (hex) of the coordinator's code.
         coordinator: the coordinator's keyid.
         issued_at: UTC seconds by the coordinator's clock.
-        not_covered: what the statement does not protect against, in words.
+        not_covered: what the statement does not protect against, in words; never empty.
     """
 
     run: str
@@ -127,11 +127,16 @@ def open_certificate(data: bytes, verifier: Verifier) -> tuple[Certificate, dict
         code=fields.digest(document["code"], f"{where}, code"),
         coordinator=fields.digest(document["coordinator"], f"{where}, coordinator"),
         issued_at=fields.whole(document["issued_at"], f"{where}, issued_at"),
-        not_covered=tuple(
-            fields.text(one, f"{where}, not_covered") for one in fields.items(document["not_covered"], where)
-        ),
+        not_covered=_not_covered(document["not_covered"], f"{where}, not_covered"),
     )
     return certificate, {one.name: one.sha256 for one in opened.subjects}
+
+
+def _not_covered(value: Any, where: str) -> tuple[str, ...]:
+    words = tuple(fields.text(one, where) for one in fields.items(value, where))
+    if not words:
+        raise InputError(f"{where}: expected something that the statement does not cover, got nothing")
+    return words
 
 
 def _mechanism(value: Any, where: str) -> Mechanism:

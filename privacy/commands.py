@@ -1,4 +1,4 @@
-"""`kith verify` and `kith budget show`: what an officer runs, offline and without torch."""
+"""`kith verify` and `kith budget`: what an officer runs, offline and without torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from privacy.errors import VerificationFailed
+from privacy.errors import InputError, Refused, VerificationFailed
 from privacy.terminal import console
 
 app = typer.Typer()
-budget = typer.Typer(help="What a site's people have spent.", no_args_is_help=True)
+budget = typer.Typer(help="What a site's people have spent, and what runs hold.", no_args_is_help=True)
 app.add_typer(budget, name="budget")
 
 _STYLES = {"pass": "green", "fail": "bold red", "not reached": "yellow"}
@@ -25,13 +25,14 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a release offline: exit 0 if every numbered check passes, 1 if one fails, 2 for unusable arguments."""
-    from privacy.verify import verify_release
+    from privacy.verify import PINNED, SELF_ASSERTED, verify_release
 
     verdict = verify_release(release, keys)
     if as_json:
         print(json.dumps(verdict.to_document(), indent=2))
     else:
         _print_checks(verdict.rows())
+        print(PINNED if keys else SELF_ASSERTED)
     if verdict.failed is not None:
         raise VerificationFailed(f"check {verdict.failed.number} ({verdict.failed.name}): {verdict.failed.detail}")
 
@@ -60,6 +61,27 @@ def show(
     for balance in balances:
         table.add_row(*balance.values())
     console().print(table)
+
+
+@budget.command()
+def release(
+    ledger: Annotated[Path, typer.Argument(help="Ledger file (sites/*/ledger.sqlite).")],
+    run: Annotated[str, typer.Option(help="Id of the run.")],
+) -> None:
+    """Free what a run that will not go on still holds reserved. What it was charged stays charged; it ends for good."""
+    from privacy.amounts import to_text
+    from privacy.ledger import Ledger
+
+    opened = Ledger.open(ledger)
+    try:
+        held = opened.held
+        opened.end(run)
+        freed, left = held - opened.held, opened.left
+    except Refused:
+        raise InputError(f"ledger {ledger}: expected a run that reserved from it, got {run!r:.60}") from None
+    finally:
+        opened.close()
+    print(f"freed {to_text(freed)} mu² that run {run} held; left: {to_text(left)} mu²")
 
 
 def _print_checks(rows: tuple[tuple[str, str, str, str], ...]) -> None:

@@ -49,8 +49,8 @@ def cost_of(plan: Plan) -> Cost:
     """The cost of `plan`.
 
     Raises:
-        InputError: if the grid is so coarse that discretization takes up over a thousandth of delta, or if epsilon
-            is above 700.
+        InputError: if discretization takes up over a thousandth of delta at one of the epsilons, or if one of them is
+            above 700.
     """
     delta = Decimal(plan.delta)
     added = accounting.discretization_delta(plan)
@@ -84,8 +84,8 @@ def _added(plan: Plan, mu_squared: Fraction, delta: Decimal) -> Fraction:
 
 def _check_negligible(added: Fraction, delta: Decimal) -> None:
     if added > NEGLIGIBLE * Fraction(delta):
-        allowed = f"discretization of at most a thousandth of delta {delta}"
-        raise InputError(f"plan: expected {allowed}, got {float(added):.3g}: refine the grid or add noise")
+        allowed = f"discrete noise to add at most a thousandth of delta {delta}"
+        raise InputError(f"epsilon: expected {allowed}, got {float(added):.3g}: ask for a smaller epsilon")
 
 
 def _text(value: Decimal) -> str:

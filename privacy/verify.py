@@ -4,18 +4,20 @@ Rules, by the number of their check:
     1. files: the release holds exactly its files, regular ones, of bounded size; each is read once.
     2. keys: keys.json gives every party a key of its own. If keys are pinned, each must be the pinned one; if not, the
        verdict says that the keys are self-asserted: the release is then of one piece, whoever made it.
-    3. certificate: signed by the coordinator's key, alone, over every other file.
+    3. certificate: signed by the coordinator's key, alone, over every other file; it names something as not covered.
     4. digests: every other file has the digest that the certificate states.
     5. plan: well formed, the one that the certificate names, with the certificate's mechanism, sites and keys.
     6. receipts: every site signed exactly one receipt for each release of each event, of this run and plan, for the
-       same state at all sites.
+       same state at all sites; second moments are computed at no state.
     7. noise: every contribution got its noise from the operating system's secure source.
     8. ledger: each site signed its checkpoint, as the certificate has it; every charge shown is in its log, of this run
        and plan, and every receipt is of one of them. A charge without a receipt is a repeated one (after a crash): of a
-       release that has a receipt, for the same state; it counts.
-    9. spending: at each site, what was charged is at least the plan's mu², before + charged = after <= cap, and before,
-       after and cap are the ledger's own.
-   10. epsilon: the closed form gives the figures that the certificate states.
+       release that has a receipt, for the same state; it counts. None is left out: the attempts at a release are
+       0, 1, ... in order of position, and its receipt is of the last.
+    9. spending: at each site, what was charged is at least the plan's mu², before + charged = after <= cap, and after
+       and cap are the ledger's own. The ledger's total rises with every charge shown by its mu², and by more only where
+       other entries lie between, which may be other runs' charges: these are part of before.
+   10. epsilon: the closed form gives the figures that the certificate states, or they are `ROUNDING` above it.
    11. second accountant: dp-accounting's PLD gives the epsilon that the certificate states for it, and it is within
        PLD_AGREES of the closed form. (PLD is pessimistic by its discretization, a closed form is not.)
    12. discretization: what discrete noise adds to delta is stated, and epsilon holds at delta with it included.
@@ -23,14 +25,22 @@ Rules, by the number of their check:
        plan, float64, finite, variances not negative.
    14. trust: the certificate claims the plan's trust, and it is one whose receipts are checked here.
 
-A check is "not reached" if one it builds on has not passed. What the verifier does not look at: the code digests, which
-only say what was claimed to run, and times. Nothing here needs the network, a clock or a random number.
+A check is "not reached" if one it builds on has not passed. Nothing here needs the network, a clock or a random number.
+
+What is not shown, whatever passes:
+    - that the weights were computed from the released sums. Receipts bind the digests of the sums; the weights are the
+      coordinator's word.
+    - that a site really added its noise, read the table it should, or ran the code whose digest it states. A signature
+      shows who claimed what.
+    - that the ledger is the site's only one. An older copy, or a new one in the place of a deleted one, signs as well;
+      only a checkpoint kept from earlier shows the difference (`Ledger.verify`).
+    - when anything happened: times are the parties' own clocks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -53,9 +63,14 @@ PLD_AGREES: Final = 0.01
 """Relative difference allowed between the two accountants; plus `PLD_SLACK`, which matters for tiny epsilons only."""
 PLD_SLACK: Final = 0.002
 ROUNDING: Final = Decimal("0.000002")
-"""Two steps of a stated epsilon: another machine's libm may round the last digit otherwise."""
+"""Two steps of a stated epsilon, upwards only: another machine's libm may round the last digit otherwise."""
 MU_FLOAT: Final = 1e-6
 """Relative slack where delta is recomputed from a stated (rounded) epsilon in floating point."""
+STATELESS: Final = "second-moments"
+"""The event whose releases are computed at no state: theirs is the sha256 of nothing."""
+PINNED: Final = "keys: pinned - held against the keys that you gave"
+SELF_ASSERTED: Final = "keys: self-asserted - the release is of one piece, whoever made it; pin keys with --keys"
+"""What a person is told beside a verdict, with and without pinned keys."""
 
 
 def verify_release(path: Path, pinned: Path | None = None) -> Verdict:
@@ -163,6 +178,8 @@ def _site_receipts(evidence: _Evidence, n: int, site: str, expected: list[tuple[
         _equal(f"{where}, release", (site, event, index), (one.site, one.event, one.index))
         _equal(f"{where}, run and plan", (evidence.certificate.run, evidence.plan.digest), (one.run, one.plan))
         _equal(f"{where}, mu2", amounts.to_text(amounts.once(evidence.plan.event(event))), one.mu2)
+        if event == STATELESS:
+            _equal(f"{where}, state (of nothing)", release_files.sha256(b""), one.state)
         result.append(one)
     return result
 
@@ -185,26 +202,22 @@ def _site_ledger(evidence: _Evidence, n: int, account: SiteAccount) -> VerifiedE
     excerpt = LedgerExcerpt.from_bytes(evidence.files[name], name)
     shown = excerpt.verified(account.site, evidence.keys.sites[account.site])
     _equal(f"{name}, checkpoint", (account.size, account.root), (shown.head.size, shown.head.root.hex()))
-    of_site = {(one.event, one.index): one for one in evidence.receipts[n]}
-    _equal(f"{name}, receipts of different charges", len(of_site), len({one.position for one in of_site.values()}))
-    leaves = {proof.position: proof.leaf for proof in excerpt.charges}
-    for receipt in of_site.values():
-        where = f"{name}, charge of {receipt.event} {receipt.index}"
-        if receipt.position not in leaves:
-            raise VerificationFailed(f"{where}: expected it at position {receipt.position}, got none")
-        _equal(f"{where}, leaf", receipt.leaf, merkle.leaf_hash(leaves[receipt.position]).hex())
-        entry = shown.charges[receipt.position]
-        _equal(where, (receipt.event, receipt.index), (entry.event, entry.index))
+    attempts = {(one.event, one.index): list[int]() for one in evidence.receipts[n]}
     for position, entry in shown.charges.items():
-        _check_charge(f"{name}, charge at {position}", evidence, entry, of_site.get((entry.event, entry.index)))
+        where, release = f"{name}, charge at {position}", (entry.event, entry.index)
+        if release not in attempts:
+            raise VerificationFailed(f"{where}: expected a release of the plan, got another")
+        _equal(f"{where}, run and plan", (evidence.certificate.run, evidence.plan.digest), (entry.run, entry.plan))
+        _equal(f"{where}, attempt", len(attempts[release]), entry.attempt)
+        attempts[release].append(position)
+    leaves = {proof.position: proof.leaf for proof in excerpt.charges}
+    for receipt in evidence.receipts[n]:
+        where, positions = f"{name}, {receipt.event} {receipt.index}", attempts[receipt.event, receipt.index]
+        _equal(f"{where}, last charge", receipt.position, positions[-1] if positions else "none")
+        _equal(f"{where}, leaf", receipt.leaf, merkle.leaf_hash(leaves[receipt.position]).hex())
+        for entry in (shown.charges[position] for position in positions):
+            _equal(f"{where}, state and mu2", (receipt.state, receipt.mu2), (entry.state, entry.mu2))
     return shown
-
-
-def _check_charge(where: str, evidence: _Evidence, entry: Charged, receipt: Receipt | None) -> None:
-    if receipt is None:
-        raise VerificationFailed(f"{where}: expected a release of the plan, got another")
-    _equal(f"{where}, run and plan", (evidence.certificate.run, evidence.plan.digest), (entry.run, entry.plan))
-    _equal(f"{where}, state and mu2", (receipt.state, receipt.mu2), (entry.state, entry.mu2))
 
 
 def _spending(evidence: _Evidence) -> str:
@@ -215,12 +228,22 @@ def _spending(evidence: _Evidence) -> str:
         before, after = Fraction(account.spent_before), Fraction(account.spent_after)
         if charged < evidence.plan.mu_squared:
             raise VerificationFailed(f"{where}: expected at least the plan's to be charged, got less")
+        _check_totals(where, shown.charges)
         _equal(f"{where}, before + charged = after", amounts.to_text(before + charged), account.spent_after)
         _equal(f"{where}, after, by the ledger", charges[-1].spent, account.spent_after)
         _equal(f"{where}, cap, by the ledger", shown.opened.cap, account.cap)
         if after > Fraction(account.cap):
             raise VerificationFailed(f"{where}: expected at most the cap {account.cap}, got {account.spent_after}")
     return f"at least {evidence.certificate.cost.mu2} charged at every site, within its cap"
+
+
+def _check_totals(where: str, charges: Mapping[int, Charged]) -> None:
+    """That the ledger's totals rise as rule 9 says, from 0 at its opening entry on."""
+    totals = [(0, Fraction(0)), *((position, Fraction(one.spent)) for position, one in charges.items())]
+    for (earlier, before), (position, after) in pairwise(totals):
+        beyond = after - before - Fraction(charges[position].mu2)
+        if beyond < 0 or (beyond and position == earlier + 1):
+            raise VerificationFailed(f"{where}: expected the total at {position} to rise by its charge, got otherwise")
 
 
 def _epsilon(evidence: _Evidence) -> str:
@@ -294,7 +317,7 @@ def _trust(evidence: _Evidence) -> str:
         raise VerificationFailed(
             f"trust: expected 'local', all that this version can show, got {evidence.plan.trust!r}"
         )
-    return "local: every site added all of its noise before anything left it"
+    return "local: each site states that it added all of its noise before anything left it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +370,7 @@ def _equal(what: str, expected: object, got: object) -> None:
 
 
 def _close(what: str, expected: str, got: str) -> None:
-    if abs(Decimal(expected) - Decimal(got)) > ROUNDING:
+    if not 0 <= Decimal(got) - Decimal(expected) <= ROUNDING:
         raise VerificationFailed(f"{what}: expected {expected}, got {got}")
 
 

@@ -83,7 +83,8 @@ def minimized_rows(table: Table, contract: Contract, sites: Collection[str] | No
 
     Raises:
         InputError: for a missing column; a cell that is no number, not finite, or none of the declared values; a row
-            without a site or employee key that needs one; an employee at two sites; no labelled row.
+            without a site or employee key that needs one; an employee at two sites; no labelled row, unless `sites`
+            are named.
     """
     names = contract.site.names
     if sites is not None and not set(sites) <= set(names):
@@ -94,7 +95,7 @@ def minimized_rows(table: Table, contract: Contract, sites: Collection[str] | No
     employee = _employee(table, contract, site)
     wanted = np.isin(site, [names.index(name) for name in sites]) if sites is not None else np.full(len(site), True)
     kept = np.flatnonzero(wanted & ~np.isnan(raw_label))
-    if not len(kept):
+    if not len(kept) and sites is None:  # a site of its own may be empty: that it is would be told by an error
         raise InputError(
             f"{table.source}, column {contract.label.column!r:.80}: expected a label in some row, got none"
         )

@@ -67,7 +67,10 @@ def list_decisions(
 
 @app.get("/v1/decisions/{id}", operation_id="get_decision")
 def get_decision(at: AtDesk, who: Who, id: ItemId, response: Response) -> ItemDetail:
-    """One item: its evidence, what is proposed, and the decisions that the asker may see. The ETag is for deciding."""
+    """One item: its evidence, what is proposed, and the decisions that you may see. The ETag is for deciding.
+
+    Whoever asked for the recommendation gets it once it is decided.
+    """
     item, response.headers["ETag"] = decisions.one(at.store, who, id)
     return item
 
@@ -88,11 +91,12 @@ def decide(
 
 @app.get("/v1/privacy/certificate", operation_id="certificate")
 def certificate(at: AtDesk) -> dict[str, Any]:
-    """For every served model: the checks that it passed, what its certificate states, and the digests of both files."""
+    """For every served model: the checks it passed, whether against pinned keys, its certificate, and digests."""
     return {
         "models": [
             {
                 "use_case": name,
+                "keys": model.keys,
                 "verdict": model.verdict.to_document(),
                 "statement": model.statement,
                 "model": model.model_digest,
@@ -140,7 +144,7 @@ def _recommend(body: RecommendRequest, idempotency_key: Annotated[str | None, He
 
 @_served_by_bentoml.post("/v1/explain", operation_id="explain")
 def _explain(body: ExplainRequest) -> ExplainAnswer:
-    """Why: exact terms that, with the intercept, sum to the score."""
+    """Why: exact terms that, with the intercept, sum to the score. Whoever asked gets it once it is decided."""
     raise NotImplementedError
 
 

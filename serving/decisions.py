@@ -8,6 +8,8 @@ Rules (the database keeps 1, 3, 4 and 6 as well, see `serving.database`)
 5. Whoever decides names the version they saw (If-Match); if it has changed since, they look again.
 6. Approved means that all approved.
 7. Until all decisions are in, each is shown to whoever made it and nobody else: the second is blind to the first.
+8. Until then, whoever asked for the recommendation does not see the item (rule 3 of `serving.recommendations`). The
+   list, which shows no evidence and no actions to anybody, has it for them too.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from serving import database
 from serving.database import Decision, Recommendation, Store
 from serving.identity import EVERY_SITE, Identity
 from serving.problems import Problem
-from serving.recommendations import ProposedAction, Strict, Value, find
+from serving.recommendations import ProposedAction, Strict, Value, check_not_the_askers, find
 
 ReasonCode = Literal[
     "evidence-supports",
@@ -106,10 +108,11 @@ def one(store: Store, identity: Identity, id: str) -> tuple[ItemDetail, str]:
     """One item and its entity tag.
 
     Raises:
-        Problem: not-found.
+        Problem: not-found, separation-of-duties (rule 8).
     """
     with store.reading() as session:
         row = find(session, identity, id)
+        check_not_the_askers(row, identity)
         return _detail(row, identity), row.etag
 
 

@@ -3,7 +3,8 @@
 Rules
 1. Recommendation, exact inputs, explanation and digests are stored in one transaction, before anything is answered.
 2. The stored explanation is what is told later, bit for bit; its terms sum to the score.
-3. Whoever asks learns no score, band or suggestion while a decision is awaited.
+3. Whoever asked learns no score, band, suggestion or evidence while a decision is awaited, whatever their roles: the
+   explanation and the item are refused to them until then.
 4. An application gets an explanation only of what was approved, or needed no decision.
 5. The same idempotency key and request give the same answer; the same key with another request is refused.
 """
@@ -146,15 +147,17 @@ def recommend(desk: Desk, identity: Identity, request: RecommendRequest, key: st
 
 
 def explanation_of(desk: Desk, identity: Identity, request: ExplainRequest) -> ExplainAnswer:
-    """The explanation stored with a recommendation (rules 2 and 4).
+    """The explanation stored with a recommendation (rules 2, 3 and 4).
 
     Raises:
-        Problem: not-found for an id the token does not reach; forbidden where rule 4 or the use case says no.
+        Problem: not-found for an id the token does not reach; forbidden where rule 4 or the use case says no;
+            separation-of-duties where rule 3 does.
     """
     with desk.store.reading() as session:
         row = find(session, identity, request.id)
         if identity.is_only(Role.APPLICATION) and row.status not in ("approved", "ready"):
             raise Problem("forbidden", "An application gets explanations of what has been approved.")
+        check_not_the_askers(row, identity)
         told = json.loads(row.explanation)
         people = identity.roles - {Role.APPLICATION, Role.AUDITOR}
         if people and not people & set(told["visible_to"]):
@@ -181,6 +184,16 @@ def find(session: Session, identity: Identity, id: str) -> Recommendation:
     if row is None or not identity.reaches(row.site):
         raise Problem("not-found", "Expected the id of a recommendation of the token's site.")
     return row
+
+
+def check_not_the_askers(row: Recommendation, identity: Identity) -> None:
+    """Refuse what is still proposed to whoever asked for it (rule 3).
+
+    Raises:
+        Problem: separation-of-duties.
+    """
+    if row.status == "proposed" and identity.subject == row.requested_by:
+        raise Problem("separation-of-duties", "Expected somebody else than who asked, as long as it is not decided.")
 
 
 def _row(model: VerifiedModel, identity: Identity, request: RecommendRequest) -> Recommendation:

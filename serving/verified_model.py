@@ -3,7 +3,7 @@
 Rules
 1. Nothing of a release is read as a model before every check of `privacy.verify` has passed.
 2. The bytes that were verified are the bytes that are loaded: every file is read once.
-3. With pinned keys, the release must be signed by exactly those.
+3. With pinned keys, the release must be signed by exactly those; the model remembers whether they were.
 4. One release per use case: which model answers is never a matter of order.
 5. A refusal names the number and the name of the first check that failed.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from models.release import Release, parse_release
 from privacy import canonical, dsse, release_files
@@ -30,6 +30,7 @@ class VerifiedModel:
     Attributes:
         release: use case, feature space and scorers.
         verdict: the numbered checks that passed.
+        keys: "pinned" if the release was held against a keys file (rule 3), else "self-asserted".
         statement: what the certificate states, as it was signed.
         model_digest: sha256 (hex) of the weights' file.
         certificate_digest: sha256 (hex) of the certificate's file.
@@ -37,6 +38,7 @@ class VerifiedModel:
 
     release: Release
     verdict: Verdict
+    keys: Literal["pinned", "self-asserted"]
     statement: Mapping[str, Any]
     model_digest: str
     certificate_digest: str
@@ -71,6 +73,7 @@ def load_verified(path: Path, pinned: Path | None = None) -> VerifiedModel:
     return VerifiedModel(
         release=parse_release(files[release_files.CARD], files[release_files.MODEL]),  # rule 2
         verdict=verdict,
+        keys="pinned" if roots else "self-asserted",
         statement=canonical.from_bytes(dsse.Envelope.from_bytes(certificate).payload, "certificate")["predicate"],
         model_digest=release_files.sha256(files[release_files.MODEL]),
         certificate_digest=release_files.sha256(certificate),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from federation.group import load_group
@@ -168,7 +169,7 @@ def test_a_state_that_is_no_weights_is_refused_before_anything_is_charged(
 def test_the_charge_is_on_disk_before_the_table_is_opened(group: SmallGroup, plan: Plan) -> None:
     site = group.sites[0]
     site.table.unlink()
-    with pytest.raises(InputError):
+    with pytest.raises(Refused):
         EmbeddedGuard(site).contribute(moments(plan))
     ledger = site.open_ledger()
     assert ledger.spent > 0
@@ -189,6 +190,69 @@ def test_the_noise_is_there(group: SmallGroup, plan: Plan) -> None:
 
 def numbers(contribution: Contribution) -> np.ndarray:
     return np.frombuffer(contribution.values, dtype="<i8").astype(float)
+
+
+@pytest.mark.parametrize("size", [1.7e308, 1e6, -257.0], ids=["overflow", "huge", "just outside"])
+def test_weights_chosen_to_overflow_in_one_persons_row_are_refused_before_anything_is_charged(
+    group: SmallGroup, plan: Plan, size: float
+) -> None:
+    """Weights of opposite signs on chosen bins would make NaN of exactly the rows that hold both: an oracle."""
+    site, d = group.sites[0], plan.event(GRADIENT).coordinates
+    guard = EmbeddedGuard(site)
+    guard.contribute(moments(plan))
+    size_before = entries(site)
+    with pytest.raises(InputError, match="state"):
+        guard.contribute(gradient(plan, np.resize([size, -size], d)))
+    assert entries(site) == size_before
+
+
+def test_a_request_out_of_order_reserves_nothing(group: SmallGroup, plan: Plan) -> None:
+    site, d = group.sites[0], plan.event(GRADIENT).coordinates
+    with pytest.raises(Refused):
+        EmbeddedGuard(site).contribute(gradient(plan, np.zeros(d), index=2))
+    assert entries(site) == 1
+
+
+@pytest.mark.parametrize("fault", ["missing", "unknown category", "missing column", "not a table"])
+def test_whatever_is_wrong_with_the_table_the_same_words_leave(group: SmallGroup, plan: Plan, fault: str) -> None:
+    site = group.sites[0]
+    text = site.table.read_text(encoding="utf-8")
+    if fault == "missing":
+        site.table.unlink()
+    elif fault == "unknown category":
+        site.table.write_text(text.replace("remote", "moon", 1), encoding="utf-8")
+    elif fault == "missing column":
+        site.table.write_text(text.replace("overtime_hours", "hours", 1), encoding="utf-8")
+    else:
+        site.table.write_bytes(b"\0" * 100)
+    with pytest.raises(Refused) as refusal:
+        EmbeddedGuard(site).contribute(moments(plan))
+    assert str(refusal.value) == f"site {site.name!r}: its table can not be used; its own log says why"
+
+
+def test_a_site_without_a_labelled_row_answers_like_any_other(group: SmallGroup, plan: Plan) -> None:
+    """One person or none: an error in one case and an answer in the other would tell them apart with certainty."""
+    site = group.sites[0]
+    frame = pd.read_csv(site.table, dtype=str)
+    frame["left"] = ""
+    frame.to_csv(site.table, index=False)
+    guard = EmbeddedGuard(site)
+    d = plan.event(GRADIENT).coordinates
+    assert len(guard.contribute(moments(plan)).values) == 8 * plan.event(SECOND_MOMENTS).coordinates
+    assert len(guard.contribute(gradient(plan, np.zeros(d))).values) == 8 * d
+
+
+def test_every_run_reads_the_table_anew(group: SmallGroup, plan: Plan) -> None:
+    """Whoever has left the table since the last run is not in the next one, however warm the guard is."""
+    site = group.sites[2]
+    guard = EmbeddedGuard(site)
+    guard.contribute(moments(plan))
+    frame = pd.read_csv(site.table, dtype=str)
+    frame.head(10).to_csv(site.table, index=False)
+    count = numbers(guard.contribute(moments(plan, "run-2")))[0] / 2.0 ** plan.event(SECOND_MOMENTS).grid
+    deviation = plan.event(SECOND_MOMENTS).noise / 2.0 ** plan.event(SECOND_MOMENTS).grid
+    assert len(frame) > 10 + 2 * 6 * deviation or guard._snapshot[0] == "run-2"
+    assert abs(count - 10) < 6 * deviation
 
 
 def test_an_error_names_no_value_of_a_person(group: SmallGroup, plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -95,7 +96,8 @@ def choice_columns(draw: st.DrawFn, name: str) -> CategoryColumn | OrderedColumn
 def contracts(draw: st.DrawFn, label: BinaryLabel | NumberLabel | None = None) -> Contract:
     count = draw(st.integers(1, 4))
     columns = [draw(number_columns(f"column {n}") | choice_columns(f"column {n}")) for n in range(count)]
-    return contract_of(*columns, label=label or draw(st.sampled_from([BINARY, QUANTITY])))
+    contract = contract_of(*columns, label=label or draw(st.sampled_from([BINARY, QUANTITY])))
+    return replace(contract, employee=draw(st.sampled_from([None, "key"])))
 
 
 def number_cells(column: NumberColumn) -> st.SearchStrategy[float]:

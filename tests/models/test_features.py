@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,20 @@ from hypothesis import strategies as st
 from models.features import ONE, ChoiceFeature, FeatureSpace, NumberFeature
 from privacy import canonical
 from privacy.errors import InputError
-from records.contract import Contract, NumberColumn
+from records.contract import BinaryLabel, Contract, NumberColumn
 from records.minimize import MinimizedRows
-from tests.models.spaces import category, contract_of, contracts, number, ordered, rows_for, rows_of, space_of
+from tests.models.spaces import (
+    BINARY,
+    QUANTITY,
+    category,
+    contract_of,
+    contracts,
+    number,
+    ordered,
+    rows_for,
+    rows_of,
+    space_of,
+)
 
 SPACE = space_of(
     number("hours", 0.0, 40.0),
@@ -100,6 +112,19 @@ def test_a_space_survives_being_published(contract: Contract) -> None:
 )
 def test_spaces_that_read_a_row_differently_have_different_digests(columns: Any) -> None:
     assert space_of(*columns).digest != space_of(number("hours", 0.0, 40.0)).digest
+
+
+def test_what_counts_as_the_label_and_as_one_employee_enters_the_digest() -> None:
+    column = number("hours")
+    spaces = [
+        space_of(column),
+        space_of(column, label=QUANTITY),
+        space_of(column, label=replace(QUANTITY, high=11.0)),
+        space_of(column, label=replace(BINARY, column="stays")),
+        space_of(column, label=BinaryLabel("left", ("no",), ("yes",))),
+        FeatureSpace.from_contract(replace(contract_of(column), employee="key")),
+    ]
+    assert len({space.digest for space in spaces}) == len(spaces)
 
 
 def test_the_order_of_values_and_features_enters_the_digest() -> None:
@@ -214,12 +239,13 @@ def test_a_space_without_features_or_too_wide_is_refused() -> None:
         space_of(*wide)
 
 
-def test_a_space_with_one_column_twice_or_another_link_is_refused() -> None:
+def test_a_space_with_one_column_twice_is_refused() -> None:
     feature = ChoiceFeature("job", ("clerk",), False)
     with pytest.raises(InputError, match="each once"):
-        FeatureSpace("left", "logistic", (feature, feature))
-    with pytest.raises(InputError, match="link"):
-        FeatureSpace("left", "probit", (feature,))
+        FeatureSpace(BinaryLabel("left", ("yes",), ("no",)), None, (feature, feature))
+
+
+QUANTITY_DOCUMENT = space_of(number("hours"), label=QUANTITY).to_document()["label"]
 
 
 def altered(**changes: Any) -> dict[str, Any]:
@@ -238,7 +264,12 @@ def with_number(**changes: Any) -> dict[str, Any]:
         pytest.param([], id="a list"),
         pytest.param(None, id="null"),
         pytest.param(altered(grid=11), id="another grid"),
-        pytest.param(altered(link="probit"), id="another link"),
+        pytest.param(altered(label="left"), id="the label is a text"),
+        pytest.param(altered(label=None), id="no label"),
+        pytest.param(altered(label={**SPACE.to_document()["label"], "kind": "rank"}), id="another kind of label"),
+        pytest.param(altered(label={**QUANTITY_DOCUMENT, "low": "10"}), id="a label without a range"),
+        pytest.param(altered(label={**QUANTITY_DOCUMENT, "high": "nan"}), id="a label up to NaN"),
+        pytest.param(altered(label={**QUANTITY_DOCUMENT, "unit": None, "high": "x"}), id="a label up to no number"),
         pytest.param(altered(features=5), id="features are a number"),
         pytest.param(altered(features=[]), id="no features"),
         pytest.param(altered(features=["hours"]), id="a feature is a text"),

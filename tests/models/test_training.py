@@ -18,6 +18,7 @@ from torch import nn
 from models.features import GRID, ONE, FeatureSpace
 from models.planning import (
     GRADIENT_GRID,
+    MOMENTS_GRID,
     RESIDUAL_GRID,
     from_upper_triangle,
     gradient_clip,
@@ -83,7 +84,7 @@ def random_weights(space: FeatureSpace, seed: int, scale: float) -> NDArray[np.f
     return np.random.default_rng(seed).normal(0.0, scale, space.width)
 
 
-# --- equal to Opacus -----------------------------------------------------------------------------------------------------
+# --- equal to Opacus -------------------------------------------------------------------------------------
 
 
 def opacus_linear(space: FeatureSpace, rows: MinimizedRows, weights: NDArray[np.float64]) -> GradSampleModule:
@@ -104,10 +105,11 @@ def opacus_linear(space: FeatureSpace, rows: MinimizedRows, weights: NDArray[np.
 def grid_tolerance(space: FeatureSpace, people: int) -> float:
     """How far a coordinate of the sum may be from Opacus' for the grid alone.
 
-    Each person's residual is truncated by less than one step of 2**-14, and their clip is R steps shorter; on a coordinate of at
-    most 1 both together move the sum by less than (R + 1) steps for each person. (Opacus adds 1e-6 to the norm: within it.)
+    Each person's residual is truncated by less than one step of 2**-18, and their clip is R steps shorter; on a
+    coordinate of at most 1 both together move the sum by less than (R + 1) steps for each person. Opacus adds 1e-6 to a
+    norm, a quarter of a step: one more step covers it and the finer grids of weights and residuals.
     """
-    return people * (space.radius + 1) * STEP
+    return people * (space.radius + 2) * STEP
 
 
 @pytest.mark.parametrize("label", [BINARY, QUANTITY], ids=["logistic", "linear"])
@@ -116,7 +118,7 @@ def test_the_sum_equals_opacus_hooks_clipped_by_hand(label: BinaryLabel | Number
     space, rows = space_of(*COLUMNS, label=label), made_up(300, 1, label)
     weights = random_weights(space, 2, scale)
     module = opacus_linear(space, rows, weights)
-    gradients = module.weight.grad_sample.squeeze(1)
+    gradients = module._module.weight.grad_sample.squeeze(1)
     clip = float(gradient_clip(space))
     factors = (clip / gradients.norm(dim=1)).clamp(max=1.0)
     expected = (gradients * factors[:, None]).sum(dim=0).numpy()
@@ -140,7 +142,7 @@ def test_the_sum_equals_that_of_opacus_own_optimizer(scale: float) -> None:
         loss_reduction="sum",
     )
     optimizer.clip_and_accumulate()
-    expected = module.weight.summed_grad.squeeze(0).numpy()
+    expected = module._module.weight.summed_grad.squeeze(0).numpy()
     got = sums_of(SPACE, rows).gradient(weights) / 2.0**GRADIENT_GRID
     assert np.abs(got - expected).max() <= grid_tolerance(SPACE, 300)
 
@@ -148,7 +150,7 @@ def test_the_sum_equals_that_of_opacus_own_optimizer(scale: float) -> None:
 def test_an_employee_of_several_rows_is_clipped_once_as_the_mean_of_their_rows() -> None:
     rows = made_up(60, 5, most_rows=6)
     weights = random_weights(SPACE, 6, 5.0)
-    gradients = opacus_linear(SPACE, rows, weights).weight.grad_sample.squeeze(1).numpy()
+    gradients = opacus_linear(SPACE, rows, weights)._module.weight.grad_sample.squeeze(1).numpy()
     expected = np.zeros(SPACE.width)
     for person in range(60):
         mean = gradients[rows.employee == person].mean(axis=0)
@@ -165,15 +167,25 @@ def test_a_small_site_without_clipping_is_computed_by_hand() -> None:
     assert got.tolist() == [x * 2**GRADIENT_GRID // 2 for x in (1, 1, -1, 1)]
 
 
+def test_a_row_far_off_under_the_linear_link_counts_as_one_that_is_off_by_one() -> None:
+    """An employee of two rows, one off by 200 and one by 3: both are held at 1, so neither outweighs the other."""
+    space = space_of(category("job", "a", "b"), label=QUANTITY)
+    a, b = space.slices["job"].start, space.slices["job"].start + 1
+    weights = np.zeros(space.width)
+    weights[[a, b]] = 200.0, 3.0
+    got = sums_of(space, rows_of({"job": [0, 1]}, [0.0, 0.0], [0, 0])).gradient(weights)
+    assert got[a] == got[b] > 0
+
+
 def test_second_moments_are_the_sum_of_the_rows_products() -> None:
     rows = made_up(200, 7)
     design = SPACE.design(rows)
     matrix = from_upper_triangle(sums_of(SPACE, rows).second_moments().astype(np.float64), SPACE.width)
-    assert np.array_equal(matrix, (design.T @ design).astype(np.float64))
-    assert matrix[0, 0] == 200 * 2 ** (2 * GRID)
+    assert np.array_equal(matrix / 2.0**MOMENTS_GRID, design.T @ design / 2.0 ** (2 * GRID))
+    assert matrix[0, 0] == 200 * 2**MOMENTS_GRID
 
 
-# --- what one employee can change ----------------------------------------------------------------------------------------
+# --- what one employee can change ------------------------------------------------------------------------
 
 
 def bounds_hold(
@@ -182,11 +194,12 @@ def bounds_hold(
     """Whether removing any one employee moves both sums by at most the plan's sensitivities, in exact integers."""
     gradient, moments = gradient_sensitivity(gradient_clip(space)), moments_sensitivity(space)
     whole = sums_of(space, rows, clip)
+    with_all = whole.gradient(weights), whole.second_moments()
     for person in np.unique(rows.employee):
         rest = sums_of(space, without(rows, person), clip)
-        if squared_distance(whole.gradient(weights), rest.gradient(weights)) > gradient**2:
+        if squared_distance(with_all[0], rest.gradient(weights)) > gradient**2:
             return False
-        if squared_distance(whole.second_moments(), rest.second_moments()) > moments**2:
+        if squared_distance(with_all[1], rest.second_moments()) > moments**2:
             return False
     return True
 
@@ -195,7 +208,7 @@ WEIGHT_SCALES = st.sampled_from([0.0, 0.1, 1.0, 20.0])
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_removing_any_employee_stays_within_the_plans_sensitivity(data: st.DataObject) -> None:
     contract = data.draw(contracts())
     space = FeatureSpace.from_contract(contract)
@@ -208,7 +221,7 @@ def test_removing_any_employee_stays_within_the_plans_sensitivity(data: st.DataO
 @pytest.mark.parametrize("scale", [0.3, 3.0, 30.0])
 def test_removing_any_of_many_employees_stays_within_it(label: BinaryLabel | NumberLabel, scale: float) -> None:
     space = space_of(*COLUMNS, label=label)
-    rows = made_up(25, 8, label, most_rows=8)
+    rows = made_up(12, 8, label, most_rows=8)
     assert bounds_hold(space, rows, random_weights(space, 9, scale))
 
 
@@ -228,15 +241,23 @@ def logit_weights(space: FeatureSpace, probability: float) -> NDArray[np.float64
     return weights
 
 
+def rows_at_the_edge(least: int) -> tuple[MinimizedRows, NDArray[np.float64]]:
+    """Rows of both labels that nearly cancel out to the clip, and weights at which truncation takes from one side only.
+
+    One label's residuals are whole steps of the grid, the other's lie just below a step and are lost entirely.
+    """
+    steps = 2**RESIDUAL_GRID
+    many = max(range(least, least + 40), key=lambda m: steps / m % 1)
+    sure = (steps // many + 0.001) * many / steps
+    clip = float(gradient_clip(ONE_NUMBER)) / ONE_NUMBER.radius
+    leaving = math.ceil(many * (sure - clip + 2 * STEP))
+    return one_person([1.0] * leaving + [0.0] * (many - leaving)), logit_weights(ONE_NUMBER, sure)
+
+
 @pytest.mark.parametrize("many", [3, 20, 200, 2000, 20_000])
-@pytest.mark.parametrize("sure", [0.9, 0.99, 0.999])
-def test_rows_that_cancel_out_do_not_get_past_the_clip_by_rounding(many: int, sure: float) -> None:
-    """Truncation takes more from the small residuals of one sign than from the large ones of the other."""
-    leaving = round(many * (sure - 0.5))
-    rows = one_person([1.0] * leaving + [0.0] * (many - leaving))
-    weights = logit_weights(ONE_NUMBER, sure)
+def test_rows_that_cancel_out_do_not_get_past_the_clip_by_rounding(many: int) -> None:
+    rows, weights = rows_at_the_edge(many)
     assert bounds_hold(ONE_NUMBER, rows, weights)
-    assert bounds_hold(ONE_NUMBER, rows, -weights)
 
 
 def test_the_bound_is_nearly_reached() -> None:
@@ -253,7 +274,7 @@ def test_a_planted_missing_clip_is_caught() -> None:
     rows = one_person([0.0])
     weights = logit_weights(ONE_NUMBER, 0.9)
     assert bounds_hold(ONE_NUMBER, rows, weights)
-    assert not bounds_hold(ONE_NUMBER, rows, weights, clip=1e9)
+    assert not bounds_hold(ONE_NUMBER, rows, weights, clip=1e3)
 
 
 def test_planted_clipping_of_rows_instead_of_employees_is_caught() -> None:
@@ -271,13 +292,13 @@ def test_planted_clipping_of_rows_instead_of_employees_is_caught() -> None:
 def test_the_sensitivities_are_those_of_the_rows_norm(space: FeatureSpace) -> None:
     r2 = Fraction(space.squared_radius)
     moments = moments_sensitivity(space)
-    assert (moments - 1) ** 2 <= (r2**2 + r2) / 2 * 2 ** (4 * GRID) < moments**2
+    assert (moments - 1) ** 2 <= (r2**2 + r2) / 2 * 2 ** (2 * MOMENTS_GRID) < moments**2
     clip = Fraction(gradient_clip(space))
     assert gradient_sensitivity(Decimal(str(gradient_clip(space)))) == math.ceil(clip * 2**GRADIENT_GRID)
     assert abs(clip - Fraction(space.radius) / 2) <= Fraction(1, 10**6)
 
 
-# --- what an employee contributes depends on nobody else -----------------------------------------------------------------
+# --- what an employee contributes depends on nobody else -------------------------------------------------
 
 
 def shuffled(rows: MinimizedRows, seed: int) -> MinimizedRows:
@@ -285,7 +306,7 @@ def shuffled(rows: MinimizedRows, seed: int) -> MinimizedRows:
 
 
 @given(st.integers(0, 2**32), WEIGHT_SCALES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_order_of_rows_and_employees_does_not_matter(seed: int, scale: float) -> None:
     rows = made_up(40, seed, most_rows=4)
     mixed = shuffled(rows, seed)
@@ -295,6 +316,17 @@ def test_the_order_of_rows_and_employees_does_not_matter(seed: int, scale: float
     one, other = sums_of(SPACE, rows), sums_of(SPACE, mixed)
     assert one.gradient(weights).tobytes() == other.gradient(weights).tobytes()
     assert one.second_moments().tobytes() == other.second_moments().tobytes()
+
+
+@pytest.mark.parametrize("many", [3, 5, 6, 7, 11, 12])
+def test_the_order_of_one_employees_rows_does_not_matter_even_where_rounding_shows(many: int) -> None:
+    """Everybody is as sure as can be and wrong: residuals are 1/m each, whose floating-point sums depend on order."""
+    random = np.random.default_rng(many)
+    rows = rows_of({"hours": random.choice([0.0, 10.0, 5.0], 8 * many)}, np.zeros(8 * many), np.arange(8 * many) % 8)
+    weights = np.zeros(ONE_NUMBER.width)
+    weights[0] = 100.0
+    answers = {sums_of(ONE_NUMBER, shuffled(rows, seed)).gradient(weights).tobytes() for seed in range(6)}
+    assert len(answers) == 1
 
 
 @pytest.fixture
@@ -330,7 +362,7 @@ def test_everybody_twice_gives_twice_the_sum_for_no_divisor_hides_the_head_count
 
 
 @given(st.integers(0, 2**32), st.integers(1, 39))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_two_halves_of_a_site_add_up_to_the_whole(seed: int, cut: int) -> None:
     rows = made_up(40, seed, most_rows=3)
     weights = random_weights(SPACE, seed, 1.0)
@@ -341,7 +373,7 @@ def test_two_halves_of_a_site_add_up_to_the_whole(seed: int, cut: int) -> None:
 
 
 def straddling_scores() -> list[float]:
-    """Scores at which torch's sigmoid is on one side of a grid step in its vector code and on the other in its scalar code."""
+    """Scores at which torch's sigmoid is on one side of a grid step in vector code, and on the other in scalar code."""
     steps = np.arange(1, 2**RESIDUAL_GRID) * STEP
     at = np.log(steps / (1 - steps))
     scores = np.concatenate([at, *(np.nextafter(at, s * np.inf) for s in (1, -1))])
@@ -394,7 +426,7 @@ def test_norms_do_not_depend_on_who_else_there_is() -> None:
         assert float(alone[single.weight]) == float(norms[person])
 
 
-# --- what is refused -----------------------------------------------------------------------------------------------------
+# --- what is refused -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -415,22 +447,24 @@ def test_weights_that_are_not_finite_float64_of_the_space_are_refused(weights: N
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("label", [BINARY, QUANTITY], ids=["logistic", "linear"])
-@pytest.mark.parametrize("size", [1e6, 1e17, 1e100, 1.7e308])
-@pytest.mark.parametrize("seed", range(4))
-def test_huge_weights_are_refused_or_do_not_break_the_bound(
+@pytest.mark.parametrize("size", [10.0, 256.0, 257.0, 1e17, 1.7e308])
+@pytest.mark.parametrize("seed", range(2))
+def test_large_weights_are_refused_or_do_not_break_the_bound(
     label: BinaryLabel | NumberLabel, size: float, seed: int
 ) -> None:
-    """A coordinator may send any finite weights: overflow must not single anybody out."""
+    """A coordinator may send any weights: overflow must not single anybody out."""
     space = space_of(*COLUMNS, label=label)
     weights = size * np.random.default_rng(seed).choice([-1.0, 1.0], space.width)
-    try:
-        assert bounds_hold(space, made_up(20, 16, label, most_rows=4), weights)
-    except InputError as refusal:
-        assert "state" in str(refusal)
+    rows = made_up(8, 16, label, most_rows=4)
+    if size > 256:
+        with pytest.raises(InputError, match="state: expected"):
+            sums_of(space, rows).gradient(weights)
+    else:
+        assert bounds_hold(space, rows, weights)
 
 
 def test_a_site_of_too_many_people_for_exact_sums_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.training.EXACT", 2 * SPACE.squared_radius * 2**GRADIENT_GRID)
+    monkeypatch.setattr("models.training.EXACT", 2 * 2 ** max(MOMENTS_GRID, GRADIENT_GRID))
     assert sums_of(SPACE, made_up(1)).gradient(np.zeros(SPACE.width)).any()
     with pytest.raises(InputError, match="few enough employees"):
         sums_of(SPACE, made_up(2))

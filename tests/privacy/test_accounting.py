@@ -17,6 +17,7 @@ from scipy.stats import norm
 
 from privacy.accounting import (
     EPSILON_STEP,
+    MARGIN,
     delta_of,
     discretization_delta,
     epsilon,
@@ -74,8 +75,9 @@ def test_known_budgets(stated: str, mu: float) -> None:
 @given(st.floats(0.0, 60.0), st.floats(0.01, 12.0))
 @settings(max_examples=150)
 def test_delta_agrees_with_an_independent_evaluation(eps: float, mu: float) -> None:
-    expected = oracle_delta(eps, mu)
-    assert delta_of(eps, mu) == pytest.approx(float(expected), rel=1e-8, abs=1e-290)
+    expected = float(oracle_delta(eps, mu))
+    closeness = 1e-8 if expected > 1e-200 else 1e-5  # the second term is then an asymptotic series
+    assert delta_of(eps, mu) == pytest.approx(expected, rel=closeness, abs=1e-290)
 
 
 @given(MUS, DELTAS)
@@ -95,7 +97,7 @@ def test_epsilon_is_the_smallest_at_its_delta_rounded_up(mu: float, delta: Decim
 def test_the_budget_for_an_epsilon_never_costs_more_than_it(stated: Decimal, delta: Decimal) -> None:
     mu_squared = mu_squared_for(stated, delta)
     assert oracle_delta(exact(stated), root(mu_squared)) <= exact(delta)
-    more = mu_squared * (1 + Fraction(1, 10**8))
+    more = mu_squared * (1 + 2 * MARGIN)
     assert oracle_delta(exact(stated), root(more)) > exact(delta), "a noticeably larger budget would have done"
 
 
@@ -104,7 +106,7 @@ def test_the_budget_for_an_epsilon_never_costs_more_than_it(stated: Decimal, del
 def test_budget_and_epsilon_are_inverse(stated: Decimal, delta: Decimal) -> None:
     again = epsilon(mu_squared_for(stated, delta), delta)
     assert again <= stated
-    assert float(again) == pytest.approx(float(stated), rel=1e-6, abs=2e-6)
+    assert float(again) == pytest.approx(float(stated), rel=1e-5, abs=1e-5)
 
 
 @given(st.lists(st.fractions("0.0001", "40", max_denominator=10**6), min_size=2, max_size=2, unique=True), DELTAS)
@@ -128,7 +130,8 @@ def test_two_runs_cost_less_than_the_sum_of_their_epsilons_and_more_than_the_lar
 def test_an_officer_finds_the_same_by_the_two_calls_of_a_spreadsheet() -> None:
     mu = math.sqrt(mu_squared_for(Decimal(1), DELTA))
     spreadsheet = norm.cdf(-1 / mu + mu / 2) - math.exp(1) * norm.cdf(-1 / mu - mu / 2)
-    assert spreadsheet == pytest.approx(1e-5, rel=1e-6)
+    assert spreadsheet == pytest.approx(delta_of(1.0, mu), rel=1e-9)
+    assert 0.999e-5 < spreadsheet <= 1e-5
 
 
 PLANS = [

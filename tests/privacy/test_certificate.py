@@ -71,6 +71,7 @@ def test_one_changed_byte_anywhere_is_refused() -> None:
         {"accounts": (replace(CERTIFICATE.accounts[0], cap="02"),)},
         {"accounts": (replace(CERTIFICATE.accounts[0], size=-1),)},
         {"noise": ""},
+        {"not_covered": ()},
         {"issued_at": True},
     ],
 )
@@ -93,7 +94,7 @@ def test_epsilons_include_what_discrete_noise_adds() -> None:
 
 
 def test_a_grid_too_coarse_for_its_delta_is_refused() -> None:
-    with pytest.raises(InputError, match="refine the grid"):
+    with pytest.raises(InputError, match=r"epsilon: .* ask for a smaller epsilon"):
         cost_of(plan(events=(GaussianSum("gradient", 1, 10, 0, 2**3, 2**5),)))
 
 

@@ -5,19 +5,26 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy import canonical, release_files
+from privacy import amounts, canonical, checkpoint, entries, merkle, release_files
+from privacy.accounting import EPSILON_STEP
 from privacy.certificate import Certificate, open_certificate
+from privacy.checkpoint import Checkpoint
+from privacy.entries import Charged
 from privacy.errors import InputError
+from privacy.ledger_excerpt import LedgerExcerpt, Proof
+from privacy.ledger_file import LedgerFile
 from privacy.plan import GaussianSum, Plan
 from privacy.receipt import open_receipt, sign_receipt
 from privacy.trust_roots import TrustRoots
@@ -94,6 +101,24 @@ def test_a_charge_repeated_after_a_crash_is_accepted_and_counts(tmp_path: Path) 
     assert verdict.ok, verdict.rows()
     assert "1 repeated" in verdict.checks[7].detail
     assert [one.spent_after for one in certificate_of(group, released).accounts] == ["0.4375", "0.375"]
+
+
+def test_charges_of_another_run_in_between_belong_to_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Group(tmp_path)
+    site = group.sites[0]
+    site.ledger.reserve("other", plan())
+    alone = site.contribute
+
+    def after_the_other(run: str, *release: Any) -> bytes | None:
+        alone("other", *release)
+        return alone(run, *release)
+
+    monkeypatch.setattr(site, "contribute", after_the_other)
+    released = group.train(RUN, plan())
+    verdict = verify_files(released, group.roots)
+    assert verdict.ok, verdict.rows()
+    account = certificate_of(group, released).accounts[0]
+    assert (account.spent_before, account.spent_after) == ("0.375", "0.75")
 
 
 def test_verifying_takes_less_than_two_seconds_and_imports_no_models(files: Files, tmp_path: Path) -> None:
@@ -274,11 +299,11 @@ def test_receipts_missing_repeated_or_swapped_are_refused(
     assert "receipts/0.jsonl" in detail(verdict)
 
 
-def with_receipt(group: Group, files: Files, **changes: object) -> Files:
-    """The release after a site signed its first receipt anew with these changes."""
+def with_receipt(group: Group, files: Files, line: int = 0, **changes: object) -> Files:
+    """The release after the first site signed one receipt anew with these changes."""
     lines, site = lines_of(files, 0), group.sites[0]
-    receipt = open_receipt(lines[0][:-1], group.roots.sites[site.name])
-    lines[0] = sign_receipt(replace(receipt, **changes), site.signer) + b"\n"
+    receipt = open_receipt(lines[line][:-1], group.roots.sites[site.name])
+    lines[line] = sign_receipt(replace(receipt, **changes), site.signer) + b"\n"
     return certified(group, {**files, release_files.receipts(0): b"".join(lines)})
 
 
@@ -289,6 +314,7 @@ def with_receipt(group: Group, files: Files, **changes: object) -> Files:
         ({"plan": "0" * 64}, 6),
         ({"mu2": "0.2"}, 6),
         ({"state": "0" * 64}, 6),
+        ({"state": "0" * 64, "line": 1}, 6),
         ({"noise": "seeded-for-tests"}, 7),
         ({"position": 4}, 8),
         ({"position": 1}, 8),
@@ -299,6 +325,13 @@ def test_receipts_that_say_something_else_are_refused(
     group: Group, files: Files, change: dict[str, object], check: int
 ) -> None:
     assert failed(verify_files(with_receipt(group, files, **change))) == check
+
+
+def test_second_moments_computed_at_a_state_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.privacy.small_release.state_of", lambda event, index: "0" * 64)
+    verdict = verify_files(Group(tmp_path).train(RUN, plan()))
+    assert failed(verdict) == 6
+    assert "state (of nothing)" in detail(verdict)
 
 
 def test_seeded_noise_is_refused(group: Group, tmp_path: Path) -> None:
@@ -327,6 +360,112 @@ def test_ledgers_that_do_not_show_the_charges_are_refused(group: Group, files: F
     fails({"size": document["size"] + 1})
     fails({"checkpoint": document["checkpoint"].replace("kith/North", "kith/Nord")})
     fails({}, other=release_files.ledger(1))
+
+
+# A coordinator that hides repeated charges
+
+
+def charges_of(group: Group, files: Files) -> tuple[LedgerExcerpt, dict[int, Charged]]:
+    """What the first site shows of its ledger, and its charges by position."""
+    name, site = release_files.ledger(0), group.sites[0]
+    excerpt = LedgerExcerpt.from_bytes(files[name], name)
+    return excerpt, excerpt.verified(site.name, group.roots.sites[site.name]).charges
+
+
+def hiding(group: Group, files: Files, hidden: Callable[[Charged], bool]) -> Files:
+    """The release without the proofs of these charges of the first site; what they cost is moved to before the run."""
+    excerpt, charges = charges_of(group, files)
+    shown = tuple(proof for proof in excerpt.charges if not hidden(charges[proof.position]))
+    first, second = certificate_of(group, files).accounts
+    charged = sum((Fraction(charges[proof.position].mu2) for proof in shown), Fraction(0))
+    account = replace(first, spent_before=amounts.to_text(Fraction(first.spent_after) - charged))
+    forged = {**files, release_files.ledger(0): replace(excerpt, charges=shown).to_bytes()}
+    return certified(group, forged, accounts=(account, second))
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Group, Files]:
+    """A group whose first site charged every release twice, and the release."""
+    group = Group(tmp_path_factory.mktemp("crashed"))
+    releases = {(0, event.name, index) for event in plan().events for index in range(event.times)}
+    return group, group.train(RUN, plan(), crashes=frozenset(releases))
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        lambda charge: charge.attempt == 0,
+        lambda charge: charge.attempt == 1,
+        lambda charge: (charge.event, charge.index, charge.attempt) == ("second-moments", 0, 0),
+        lambda charge: (charge.event, charge.index, charge.attempt) == ("gradient", 1, 0),
+        lambda charge: (charge.event, charge.index) == ("gradient", 1),
+    ],
+    ids=["all first attempts", "all second attempts", "the first of all", "the last repeated", "a whole release"],
+)
+def test_repeated_charges_moved_to_before_the_run_are_refused(
+    crashed: tuple[Group, Files], hidden: Callable[[Charged], bool]
+) -> None:
+    group, files = crashed
+    assert verify_files(files, group.roots).ok
+    assert failed(verify_files(hiding(group, files, hidden), group.roots)) == 8
+
+
+def test_a_receipt_of_an_earlier_attempt_is_refused(crashed: tuple[Group, Files]) -> None:
+    group, files = crashed
+    excerpt, _ = charges_of(group, files)
+    earlier = excerpt.charges[0]
+    moved = with_receipt(group, files, position=earlier.position, leaf=merkle.leaf_hash(earlier.leaf).hex())
+    verdict = verify_files(moved)
+    assert failed(verdict) == 8
+    assert "last charge" in detail(verdict)
+
+
+def with_totals(group: Group, files: Files, totals: Sequence[str]) -> Files:
+    """The release after the first site wrote its ledger anew with these totals, and signed everything again."""
+    site = group.sites[0]
+    excerpt, charges = charges_of(group, files)
+    leaves = dict(LedgerFile(group.folder / "0.ledger").leaves())
+    for (position, charge), total in zip(charges.items(), totals, strict=True):
+        leaves[position] = entries.to_leaf(replace(charge, spent=total))
+    tree = merkle.Tree.of([merkle.leaf_hash(leaf) for leaf in leaves.values()])
+    head = Checkpoint(checkpoint.origin_of(site.name), tree.size, tree.root())
+    opened, *proofs = (Proof(leaves[at], at, tree.inclusion(at)) for at in (0, *charges))
+    forged = {
+        **files,
+        release_files.ledger(0): replace(
+            excerpt, checkpoint=checkpoint.sign(head, site.signer), opened=opened, charges=tuple(proofs)
+        ).to_bytes(),
+    }
+    for line, data in enumerate(lines_of(files, 0)):
+        position = open_receipt(data[:-1], group.roots.sites[site.name]).position
+        forged = with_receipt(group, forged, line, leaf=merkle.leaf_hash(leaves[position]).hex())
+    first, second = certificate_of(group, files).accounts
+    charged = sum((Fraction(charge.mu2) for charge in charges.values()), Fraction(0))
+    before = amounts.to_text(Fraction(totals[-1]) - charged)
+    account = replace(first, spent_before=before, spent_after=totals[-1], root=tree.root().hex())
+    return certified(group, forged, accounts=(account, second))
+
+
+HONEST = ("0.25", "0.5", "0.5625", "0.625", "0.6875", "0.75")
+
+
+@pytest.mark.parametrize(
+    "totals",
+    [
+        ("0.25", "0.5", "0.5625", "0.625", "0.6875", "0.8"),
+        ("0.25", "0.5", "0.6", "0.625", "0.6875", "0.75"),
+        ("0.2", "0.5", "0.5625", "0.625", "0.6875", "0.75"),
+    ],
+    ids=["more between neighbours", "less than charged", "less than the first charge"],
+)
+def test_totals_that_do_not_rise_by_what_was_charged_are_refused(
+    crashed: tuple[Group, Files], totals: tuple[str, ...]
+) -> None:
+    group, files = crashed
+    assert verify_files(with_totals(group, files, HONEST)).ok
+    verdict = verify_files(with_totals(group, files, totals))
+    assert failed(verdict) == 9
+    assert "to rise by its charge" in detail(verdict)
 
 
 @pytest.mark.parametrize(
@@ -369,6 +508,31 @@ def test_figures_that_do_not_follow_from_the_plan_are_refused(
 ) -> None:
     cost = certificate_of(group, files).cost
     assert failed(verify_files(certified(group, files, cost=replace(cost, **change)))) == check
+
+
+@pytest.mark.parametrize("name", ["epsilon", "epsilon_replace_one", "epsilon_pld", "epsilons"])
+def test_an_epsilon_rounded_down_is_refused_and_two_steps_up_are_not(group: Group, files: Files, name: str) -> None:
+    cost = certificate_of(group, files).cost
+
+    def shifted(steps: int) -> Verdict:
+        def shift(epsilon: str) -> str:
+            return str(Decimal(epsilon) + steps * EPSILON_STEP)
+
+        stated = getattr(cost, name)
+        changed = shift(stated) if isinstance(stated, str) else tuple((delta, shift(one)) for delta, one in stated)
+        return verify_files(certified(group, files, cost=replace(cost, **{name: changed})))
+
+    assert failed(shifted(-1)) in (10, 11)
+    assert shifted(2).ok
+    assert failed(shifted(3)) in (10, 11)
+
+
+def test_a_certificate_that_claims_to_cover_everything_is_refused(group: Group, files: Files) -> None:
+    assert failed(verify_files(certified(group, files, not_covered=()))) == 3
+
+
+def test_trust_is_told_as_what_the_sites_state(files: Files) -> None:
+    assert verify_files(files).checks[13].detail.startswith("local: each site states that")
 
 
 def test_the_two_accountants_are_compared(group: Group, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
-from models.features import LOGISTIC, ChoiceFeature, FeatureSpace, NumberFeature
+from models.features import ChoiceFeature, FeatureSpace, NumberFeature
 from models.optimiser import Fit
 from models.release import card_document, weights_bytes
 from models.scorer import AdditiveScorer
 from models.use_case import load_use_case
 from privacy import canonical, release_files
+from records.contract import BinaryLabel
 from tests.privacy import small_release
 from tests.privacy.small_release import Group
 
 SITE, OTHER_SITE = small_release.SITES
 SPACE = FeatureSpace(
-    label="left",
-    link=LOGISTIC,
+    label=BinaryLabel("left", ("yes",), ("no",)),
+    employee=None,
     features=(
         NumberFeature("tenure_years", 0.0, 40.0, "years"),
         NumberFeature("overtime_hours", 0.0, 80.0, "hours"),

@@ -71,6 +71,17 @@ def test_the_first_decision_is_hidden_from_everybody_else_until_the_second(store
     assert [made.decided_by for made in decisions.one(store, who, id)[0].decisions] == ["ann", "bob"]
 
 
+def test_an_asker_of_two_roles_does_not_see_the_item_after_the_first_of_two_decisions(store):
+    id = put(store, "high")
+    _, etag = decide(store, "ann")
+    asker = Identity("portal", frozenset({Role.APPLICATION, Role.REVIEWER}), "North")
+    with pytest.raises(Problem) as refused:
+        decisions.one(store, asker, id)
+    assert refused.value.name == "separation-of-duties"
+    decide(store, "bob", etag=etag)
+    assert decisions.one(store, asker, id)[0].status == "approved"
+
+
 def test_two_people_at_once_never_both_decide(store):
     put(store, "medium")
     outcomes, together = [], threading.Barrier(4)

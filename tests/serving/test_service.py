@@ -64,6 +64,23 @@ def test_nothing_about_score_or_suggestion_shows_to_an_application_before_the_de
     assert application.post("/v1/explain", {"id": proposed}).status_code == 200
 
 
+def test_whoever_asked_sees_neither_explanation_nor_item_until_others_have_decided(as_role):
+    partner = as_role("hr_partner", "pat")
+    id = partner.recommend().json()["id"]
+    reads = [lambda: partner.post("/v1/explain", {"id": id}), lambda: partner.get(f"/v1/decisions/{id}")]
+    for read in reads:
+        assert_problem(read(), 403, "separation-of-duties")
+    assert id in partner.get("/v1/decisions?limit=100").text
+    as_role("reviewer", "ann").decide(id)
+    assert [read().status_code for read in reads] == [200, 200]
+
+
+def test_whoever_asked_learns_why_there_is_nothing_to_decide(as_role):
+    partner = as_role("hr_partner", "pat")
+    id = partner.recommend({"tenure_years": None}).json()["id"]
+    assert partner.post("/v1/explain", {"id": id}).json()["abstained"]
+
+
 def test_an_application_learns_nothing_of_what_was_declined(as_role, proposed):
     as_role("reviewer", "ann").decide(proposed, "decline", reason_code="not-appropriate")
     assert_problem(as_role("application", "portal").post("/v1/explain", {"id": proposed}), 403, "forbidden")
@@ -372,6 +389,7 @@ def test_what_takes_too_long_is_a_problem(as_role, monkeypatch):
 def test_the_certificate_is_there_for_everyone_with_its_checks_and_its_epsilon(as_role):
     [model] = as_role("employee").get("/v1/privacy/certificate").json()["models"]
     assert model["verdict"]["ok"]
+    assert model["keys"] == "self-asserted"
     assert [check["number"] for check in model["verdict"]["checks"]] == list(range(1, 15))
     assert float(model["statement"]["cost"]["epsilon"]) > 0
 

@@ -63,7 +63,10 @@ def test_a_link_in_a_files_place_is_refused_by_number_and_name(copy, release):
 def test_pinned_keys_must_be_the_releases(release, tmp_path):
     pinned = tmp_path / "pinned.json"
     shutil.copy(release / "keys.json", pinned)
-    assert "pinned" in load_verified(release, pinned).verdict.checks[1].detail
+    assert load_verified(release).keys == "self-asserted"
+    held = load_verified(release, pinned)
+    assert held.keys == "pinned"
+    assert "pinned" in held.verdict.checks[1].detail
     keys = json.loads(pinned.read_text())
     keys["coordinator"], keys["sites"][SITE] = keys["sites"][SITE], keys["coordinator"]
     pinned.write_text(json.dumps(keys))

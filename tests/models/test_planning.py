@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.features import FeatureSpace
+from models.planning import (
+    GRADIENT,
+    GRADIENT_GRID,
+    MOMENTS_GRID,
+    ROUNDS,
+    SECOND_MOMENTS,
+    Shape,
+    check_trust,
+    from_upper_triangle,
+    gradient_clip,
+    make_plan,
+    mechanism,
+    plan_at_epsilon,
+    upper_triangle,
+)
+from privacy.accounting import discretization_delta, epsilon
+from privacy.errors import InputError, Refused
+from privacy.plan import Plan
+from records.contract import Contract
+from tests.models.spaces import category, contracts, number, space_of
+
+SPACE = space_of(number("hours"), category("job", *"abcdef"))
+PEOPLE = {"South": 800, "North": 100}
+DELTA = Decimal("0.00001")
+
+
+def at(stated: str, rounds: int = ROUNDS) -> Plan:
+    return plan_at_epsilon(SPACE, PEOPLE, "retention", Decimal(stated), DELTA, "local", rounds)
+
+
+@given(st.fractions("0.000001", "100", max_denominator=10**9), st.integers(1, 100), contracts())
+@settings(max_examples=60, deadline=None)
+def test_a_plan_spends_its_budget_and_no_more(budget: Fraction, rounds: int, contract: Contract) -> None:
+    space = FeatureSpace.from_contract(contract)
+    plan = make_plan(space, PEOPLE, "retention", budget, DELTA, "local", rounds)
+    assert budget * (1 - Fraction(1, 10**6)) <= plan.mu_squared <= budget
+
+
+@pytest.mark.parametrize("stated", ["0.1", "0.5", "1", "3", "8", "100"])
+def test_a_plan_at_an_epsilon_costs_at_most_that_and_nearly_that(stated: str) -> None:
+    cost = epsilon(at(stated).mu_squared, DELTA)
+    assert Decimal(stated) * Decimal("0.99999") <= cost <= Decimal(stated)
+
+
+def test_a_quarter_goes_to_the_second_moments() -> None:
+    plan = at("1")
+    assert float(plan.event(SECOND_MOMENTS).mu_squared / plan.mu_squared) == pytest.approx(0.25, rel=1e-6)
+    assert (plan.event(SECOND_MOMENTS).times, plan.event(GRADIENT).times) == (1, ROUNDS)
+
+
+def test_more_rounds_mean_more_noise_in_each_and_the_same_cost() -> None:
+    few, many = at("1", 4), at("1", 16)
+    assert many.event(GRADIENT).noise / few.event(GRADIENT).noise == pytest.approx(2.0, rel=1e-6)
+    assert float(many.mu_squared) == pytest.approx(float(few.mu_squared), rel=1e-6)
+
+
+@given(contracts())
+@settings(max_examples=40, deadline=None)
+def test_the_mechanism_is_that_of_the_public_space(contract: Contract) -> None:
+    space = FeatureSpace.from_contract(contract)
+    moments, gradient = mechanism(space)
+    d, r2 = space.width, Fraction(space.squared_radius)
+    assert (moments.name, moments.coordinates, moments.grid) == ("second-moments", d * (d + 1) // 2, MOMENTS_GRID)
+    assert (gradient.name, gradient.coordinates, gradient.grid) == ("gradient", d, GRADIENT_GRID)
+    assert (moments.sensitivity - 1) ** 2 <= (r2 * r2 + r2) / 2 * 2 ** (2 * MOMENTS_GRID) < moments.sensitivity**2
+    clip = Fraction(gradient_clip(space)) * 2**GRADIENT_GRID
+    assert clip <= gradient.sensitivity < clip + 1
+    assert abs(4 * Fraction(gradient_clip(space)) ** 2 - r2) < Fraction(1, 10**4)
+
+
+def test_a_plan_binds_the_space_the_clip_and_the_sites_in_order() -> None:
+    plan = at("1")
+    assert plan.features == SPACE.digest
+    assert plan.clip == str(gradient_clip(SPACE))
+    assert [(site.name, site.people_at_most) for site in plan.sites] == [("North", 100), ("South", 800)]
+    assert tuple(Shape.of(event) for event in plan.events) == mechanism(SPACE)
+    assert Plan.from_bytes(plan.to_bytes()) == plan
+
+
+def test_no_head_count_enters_the_noise_or_the_clip() -> None:
+    larger = plan_at_epsilon(SPACE, {"South": 80_000, "North": 1}, "retention", Decimal(1), DELTA, "local")
+    assert larger.events == at("1").events
+    assert larger.clip == at("1").clip
+
+
+def test_what_the_grid_adds_to_delta_is_next_to_nothing() -> None:
+    assert discretization_delta(at("8")) < DELTA / 1000
+
+
+def test_a_secure_sum_is_refused_with_the_reason() -> None:
+    with pytest.raises(Refused, match="expected 'local', got 'secure-sum': sites can not add up under masks yet"):
+        plan_at_epsilon(SPACE, PEOPLE, "retention", Decimal(1), DELTA, "secure-sum")
+    with pytest.raises(Refused, match="no noise may be shared"):
+        check_trust("secure-sum")
+
+
+@pytest.mark.parametrize("trust", ["", "Local", "none", "local "])
+def test_an_unknown_trust_is_refused(trust: str) -> None:
+    with pytest.raises(InputError, match="trust: expected one of local, secure-sum"):
+        check_trust(trust)
+
+
+@pytest.mark.parametrize("budget", [Fraction(0), Fraction(-1)])
+def test_a_plan_without_a_budget_is_refused(budget: Fraction) -> None:
+    with pytest.raises(InputError, match="budget"):
+        make_plan(SPACE, PEOPLE, "retention", budget, DELTA, "local")
+
+
+def test_a_plan_without_sites_or_rounds_is_refused() -> None:
+    with pytest.raises(InputError, match="plan sites"):
+        make_plan(SPACE, {}, "retention", Fraction(1), DELTA, "local")
+    with pytest.raises(InputError, match="times"):
+        make_plan(SPACE, PEOPLE, "retention", Fraction(1), DELTA, "local", rounds=0)
+
+
+@given(st.integers(1, 12), st.integers(0, 2**32))
+def test_a_symmetric_matrix_survives_its_upper_triangle(width: int, seed: int) -> None:
+    matrix = np.random.default_rng(seed).normal(size=(width, width))
+    matrix = matrix + matrix.T
+    assert np.array_equal(from_upper_triangle(upper_triangle(matrix), width), matrix)
