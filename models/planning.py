@@ -25,6 +25,8 @@ from privacy.plan import TRUSTS, GaussianSum, Plan, SiteBound
 ROUNDS: Final = 12
 MOMENTS_SHARE: Final = Fraction(1, 4)
 """Share of mu² spent on the second moments."""
+KEPT_BACK: Final = Fraction(2, 10**6)
+"""Share of mu² kept back under an epsilon: epsilon is stated rounded up, and with what discrete noise adds to delta."""
 CLIP_SHARE: Final = 0.5
 """The gradient clip as a share of the public row norm R."""
 RESIDUAL_GRID: Final = 18
@@ -138,8 +140,9 @@ def plan_at_epsilon(
     trust: str,
     rounds: int = ROUNDS,
 ) -> Plan:
-    """The plan whose epsilon at `delta` is at most `epsilon`; else as `make_plan`."""
-    return make_plan(space, people_at_most, use_case, mu_squared_for(epsilon, delta), delta, trust, rounds)
+    """The plan whose stated epsilon at `delta` is at most `epsilon`; else as `make_plan`."""
+    budget = mu_squared_for(epsilon, delta) * (1 - KEPT_BACK)
+    return make_plan(space, people_at_most, use_case, budget, delta, trust, rounds)
 
 
 def gradient_clip(space: FeatureSpace) -> Decimal:

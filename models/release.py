@@ -45,12 +45,12 @@ def weights_bytes(fit: Fit) -> bytes:
     tensors = {
         "basis": fit.shared.basis,
         "typical": fit.shared.typical,
-        "shared": fit.shared.weights,
-        "shared.variance": fit.shared.variances,
+        "weights": fit.shared.weights,
+        "variances": fit.shared.variances,
     }
     for name, scorer in fit.personal.items():
-        tensors[f"site/{name}"] = scorer.weights
-        tensors[f"site/{name}.variance"] = scorer.variances
+        tensors[f"weights/{name}"] = scorer.weights
+        tensors[f"variances/{name}"] = scorer.variances
     return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
 
 
@@ -82,12 +82,12 @@ def parse_release(card: bytes, weights: bytes) -> Release:
     try:
         tensors = load(weights)
         space = FeatureSpace.from_document(fields["features"])
-        prefixes = {SHARED: "shared", **{name: f"site/{name}" for name in fields["sites"]}}
+        places = {SHARED: "", **{name: f"/{name}" for name in fields["sites"]}}
         scorers = {
             name: AdditiveScorer(
-                space, tensors[prefix], tensors[f"{prefix}.variance"], tensors["basis"], tensors["typical"]
+                space, tensors[f"weights{at}"], tensors[f"variances{at}"], tensors["basis"], tensors["typical"]
             )
-            for name, prefix in prefixes.items()
+            for name, at in places.items()
         }
         return Release(load_use_case(fields["use_case"]), space, scorers)
     except (SafetensorError, KeyError, TypeError, AttributeError):

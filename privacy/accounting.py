@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 EPSILON_STEP: Final = Decimal("0.000001")
 """Epsilon is stated rounded up to this step."""
-MARGIN: Final = Fraction(2, 10**6)
-"""Share of mu² kept back where an epsilon is given: for rounding up, and for what discrete noise adds to delta."""
 MAX_EPSILON: Final = 700.0
 MAX_MU_SQUARED: Final = 10**6
 MIN_DELTA: Final = 1e-300
@@ -59,7 +57,7 @@ def epsilon(mu_squared: Fraction, delta: Decimal) -> Decimal:
 
 
 def mu_squared_for(epsilon: Decimal, delta: Decimal) -> Fraction:
-    """The largest mu², less MARGIN of it, whose epsilon at `delta` is at most `epsilon`.
+    """The largest mu² (to float precision, never above) whose epsilon at `delta` is at most `epsilon`.
 
     Raises:
         InputError: for epsilon outside (0, 100] or delta outside [1e-300, 1).
@@ -72,7 +70,7 @@ def mu_squared_for(epsilon: Decimal, delta: Decimal) -> Fraction:
     while high - low > 1e-13 * high and high > 1e-12:
         middle = (low + high) / 2
         low, high = (middle, high) if delta_of(bound, middle) <= target else (low, middle)
-    return Fraction(low) ** 2 * (1 - MARGIN)
+    return Fraction(low) ** 2 * (1 - Fraction(1, 10**9))
 
 
 def epsilon_by_pld(plan: Plan, delta: Decimal) -> Decimal:
@@ -128,8 +126,8 @@ def _phi(x: float) -> float:
 def _log_phi(x: float) -> float:
     if x > -35:
         return math.log(_phi(x))
-    # Mills ratio, Abramowitz & Stegun 26.2.12; relative error below 1e-6 here, in a term that is then negligible.
-    return -x * x / 2 - math.log(-x * math.sqrt(2 * math.pi)) + math.log1p(-1 / x**2 + 3 / x**4)
+    # Mills ratio, Abramowitz & Stegun 26.2.12; the first term left out is below 1e-10.
+    return -x * x / 2 - math.log(-x * math.sqrt(2 * math.pi)) + math.log1p(-1 / x**2 + 3 / x**4 - 15 / x**6)
 
 
 def _positive(mu_squared: Fraction) -> float:

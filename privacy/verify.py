@@ -299,14 +299,14 @@ def _model(evidence: _Evidence) -> str:
         tensors: dict[str, Any] = load(evidence.files[release_files.MODEL])
     except Exception as error:  # the library's own exception types differ between its versions
         raise VerificationFailed(f"{release_files.MODEL}: expected safetensors, got {type(error).__name__}") from None
-    models = ["shared", *(f"site/{site}" for site in evidence.sites)]
-    vectors = {"typical", *models, *(f"{name}.variance" for name in models)}
+    models = ["", *(f"/{site}" for site in evidence.sites)]
+    vectors = {"typical", *(f"{kind}{model}" for kind in ("weights", "variances") for model in models)}
     shapes = {"basis": (width, width), **dict.fromkeys(vectors, (width,))}
     _equal(f"{release_files.MODEL}, tensors", set(shapes), set(tensors))
     for name, tensor in tensors.items():
         _equal(f"{release_files.MODEL}, {name}", ("float64", shapes[name]), (str(tensor.dtype), tensor.shape))
         finite = bool((abs(tensor) < math.inf).all())  # also false for NaN
-        if not finite or (name.endswith(".variance") and (tensor < 0).any()):
+        if not finite or (name.startswith("variances") and (tensor < 0).any()):
             raise VerificationFailed(f"{release_files.MODEL}, {name}: expected finite numbers, variances from 0 on")
     return f"{len(tensors)} tensors over {width} coordinates, finite"
 

@@ -237,4 +237,4 @@ def test_ds_jobchange_by_company_type_reaches_775_with_each_site_adding_its_own_
     )
     figures = json.loads(kith(*asked, "--seeds", "3", "--json").stdout)
     assert figures["models"]["federated"]["overall"] >= 0.775
-    assert figures["epsilon"] == "1.000000"
+    assert 0.9999 < float(figures["epsilon"]) <= 1

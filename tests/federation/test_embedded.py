@@ -104,7 +104,7 @@ def test_two_runs_with_secure_noise_differ(trained: tuple[SmallGroup, Path], tmp
     group = small_group(tmp_path)
     release = run_embedded(group.group, group.folders, settings(), tmp_path / "run")
     one, other = (load((path / "model.safetensors").read_bytes()) for path in (trained[1], release))
-    assert not np.array_equal(one["shared"], other["shared"])
+    assert not np.array_equal(one["weights"], other["weights"])
 
 
 def test_a_finished_run_folder_is_not_overwritten(trained: tuple[SmallGroup, Path]) -> None:

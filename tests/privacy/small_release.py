@@ -195,8 +195,9 @@ class Group:
 
 def weights(sites: list[str], change: Callable[[dict[str, np.ndarray]], None] | None = None) -> bytes:
     """model.safetensors, after `change` has had its way with the tensors."""
-    tensors = {name: np.arange(WIDTH, dtype=np.float64) for name in ("shared", *(f"site/{site}" for site in sites))}
-    tensors |= {f"{name}.variance": np.ones(WIDTH) for name in list(tensors)}
+    models = ("", *(f"/{site}" for site in sites))
+    tensors = {f"weights{model}": np.arange(WIDTH, dtype=np.float64) for model in models}
+    tensors |= {f"variances{model}": np.ones(WIDTH) for model in models}
     tensors |= {"typical": np.ones(WIDTH), "basis": np.eye(WIDTH)}
     if change:
         change(tensors)
