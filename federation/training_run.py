@@ -38,7 +38,7 @@ from privacy.randomness import OS
 NOT_COVERED: Final = (
     "what the group's records say about everybody, also about people who were never in them",
     "an administrator of a site, or code with the rights of its guard, who reads the table or the site's key there",
-    "a coordinator whose code the site runs: in this version the Flower app holds the guard, so the site must install it",
+    "a coordinator whose code the site runs: here the Flower app holds the guard, so the site must install it itself",
     "a site that signs what it did not do, or replaces its ledger by an older or a new one",
     "weights that were not computed from the released sums: they are the coordinator's word",
     "that a table could not be used, and how long an answer took",

@@ -109,7 +109,7 @@ def _abstained(
     missing = sum(values.get(column) is None for column in columns)
     if missing > MOST_MISSING * len(columns):
         return f"{missing} of {len(columns)} columns are not recorded; at most half may be missing"
-    band = math.log(float(use_case.elevated))
+    band = math.log(float(use_case.elevated))  # log-odds change by at most as much as scores do
     if deviation > band and abs(relative) < deviation:
         return (
             f"the evidence does not tell this person from the typical employee: the difference is {relative:+.2f} with"

@@ -270,7 +270,7 @@ class _Section:
             return 0.0
         step = self.number("step")
         steps = (high - low) / step if step > 0 else 0.0
-        if steps < 1 or abs(steps - round(steps)) > 1e-9 * steps:
+        if round(steps) < 1 or abs(steps - round(steps)) > 1e-9 * steps:
             raise self.fail("step", f"a number above 0 that divides {high - low:g}, high less low", _came(step))
         return step
 

@@ -61,7 +61,7 @@ def test_the_same_fit_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    "sites", [("A", "A.variance"), ("shared", "basis"), ("typical", "shared.variance"), ("A", "A/B")]
+    "sites", [("A", "A.variance"), ("weights", "basis"), ("typical", "variances"), ("A", "A/B"), ("A", "variances/A")]
 )
 def test_no_name_of_a_site_makes_its_weights_anothers(sites: tuple[str, ...]) -> None:
     fit = fit_of(sites)
@@ -132,14 +132,15 @@ D = SPACE.width
         pytest.param(b"", id="nothing"),
         pytest.param(weights_bytes(FIT)[:-1], id="a byte short"),
         pytest.param(b"\xff" * 100, id="no safetensors"),
-        pytest.param(save({"shared": np.zeros(D)}), id="tensors missing"),
-        pytest.param(weights_with(shared=np.zeros(D + 1)), id="shared too long"),
-        pytest.param(weights_with(shared=np.zeros((D, 1))), id="shared a matrix"),
-        pytest.param(weights_with(shared=np.zeros(D, dtype=np.float32)), id="shared float32"),
-        pytest.param(weights_with(shared=np.full(D, np.nan)), id="shared NaN"),
+        pytest.param(save({"weights": np.zeros(D)}), id="tensors missing"),
+        pytest.param(weights_with(weights=np.zeros(D + 1)), id="shared too long"),
+        pytest.param(weights_with(weights=np.zeros((D, 1))), id="shared a matrix"),
+        pytest.param(weights_with(weights=np.zeros(D, dtype=np.float32)), id="shared float32"),
+        pytest.param(weights_with(weights=np.full(D, np.nan)), id="shared NaN"),
+        pytest.param(weights_with(variances=np.full(D, -1.0)), id="variances below 0"),
         pytest.param(weights_with(basis=np.zeros((D, D + 1))), id="basis not square"),
         pytest.param(weights_with(typical=np.full(D, np.inf)), id="typical infinite"),
-        pytest.param(weights_with(**{"site/South/West": np.zeros(1)}), id="a site's weights too short"),
+        pytest.param(weights_with(**{"weights/South/West": np.zeros(1)}), id="a site's weights too short"),
     ],
 )
 def test_weights_of_a_wrong_shape_or_kind_are_refused(weights: bytes) -> None:
