@@ -554,7 +554,7 @@ def spoil(name: str, value: object) -> Callable[[dict[str, np.ndarray]], None]:
     "change",
     [
         spoil("weights", [1.0, 2.0, np.nan]),
-        spoil("site/North", [1.0, 2.0, np.inf]),
+        spoil("weights/North", [1.0, 2.0, np.inf]),
         spoil("variances", [1.0, 2.0, -1.0]),
         spoil("weights", [1.0, 2.0]),
         spoil("weights", [[1.0, 2.0, 3.0]]),
@@ -562,7 +562,7 @@ def spoil(name: str, value: object) -> Callable[[dict[str, np.ndarray]], None]:
         spoil("typical", [0.0, -np.inf, 0.0]),
         spoil("weights", np.ones(3, dtype=np.float32)),
         spoil("site/Elsewhere", np.ones(3)),
-        lambda tensors: tensors.pop("site/North.variance"),
+        lambda tensors: tensors.pop("variances/North"),
     ],
 )
 def test_weights_that_are_none_are_refused(
