@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import time
 import traceback
@@ -21,7 +20,7 @@ import typer
 from federation import commands as federation_commands
 from models import commands as models_commands
 from privacy import commands as privacy_commands
-from privacy.errors import InputError, KithError
+from privacy.errors import KithError
 from privacy.terminal import console
 from records import commands as records_commands
 from serving import commands as serving_commands
@@ -52,13 +51,16 @@ def demo(
     """The whole story on a made-up group: train under differential privacy, certify, verify, serve, decide."""
     from rich.console import Console
 
+    from serving.launch import DEFAULT_HOST, DEFAULT_PORT, free_port, started
+
+    wanted = port or (0 if once else DEFAULT_PORT)
+    free_port(DEFAULT_HOST, wanted)  # asked before the training, which takes its time; `started` asks again
     began = time.monotonic()
     run = federation_commands.new_run_id("demo")
     with Console(stderr=True).status("starting") as status:
         from federation.demonstration import demonstrate
         from privacy.verify import verify_release
         from serving import walkthrough
-        from serving.launch import started
 
         told = demonstrate(runs / run, run, seed, lambda what, done, steps: status.update(f"{what}, {done} of {steps}"))
         status.update("verifying")
@@ -69,7 +71,7 @@ def demo(
         state = told.folder / "serving"
         state.mkdir(mode=0o700)
         holders = walkthrough.credentials(state, told.person["site"])
-        service = started([told.release], port=_port(port, once), pinned=told.keys, state=state)
+        service = started([told.release], port=wanted, pinned=told.keys, state=state)
         with service as url:
             answers = walkthrough.walk(url, holders, told.person) if once else {}
             status.stop()
@@ -99,20 +101,6 @@ def main() -> None:
         where = f"{Path(frame.filename).name}, line {frame.lineno}"
         print(f"kith: a fault of Kith's own: {type(error).__name__} in {where}; see KITH_TRACEBACK=1", file=sys.stderr)
         sys.exit(70)
-
-
-def _port(asked: int | None, once: bool) -> int:
-    """The port asked for; else 3000, or a free one where the service only lives for a moment."""
-    from serving.launch import DEFAULT_HOST, DEFAULT_PORT
-
-    wanted = asked or (0 if once else DEFAULT_PORT)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((DEFAULT_HOST, wanted))
-        except OSError:
-            raise InputError(f"port {wanted}: expected it free, got one in use; say --port") from None
-        return int(probe.getsockname()[1])
 
 
 def _print_demonstration(told: Demonstrated, document: dict[str, Any], lines: tuple[str, ...]) -> None:

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from privacy.errors import Refused
+
 app = typer.Typer()
 
 
@@ -34,16 +36,18 @@ def train(
     amounts = decimal(epsilon, "--epsilon"), decimal(delta, "--delta")
     name = run or new_run_id(use_case)
     with Console(stderr=True).status("starting") as status:
+
+        def progress(what: str, done: int, steps: int) -> None:
+            status.update(f"{what}, {done} of {steps}")
+
         from federation.embedded import run_embedded
         from federation.training_run import Settings
 
-        release = run_embedded(
-            group,
-            site,
-            Settings(name, use_case, *amounts, trust),
-            runs / name,
-            lambda what, done, steps: status.update(f"{what}, {done} of {steps}"),
-        )
+        settings = Settings(name, use_case, *amounts, trust)
+        try:
+            release = run_embedded(group, site, settings, runs / name, progress)
+        except Refused as error:
+            raise Refused(f"{error} (run {name}: go on with --run, or free it with kith budget release)") from None
     print(json.dumps({"run": name, "release": str(release)}) if as_json else f"release: {release}")
 
 

@@ -16,8 +16,11 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from federation import client_app
+from federation.group import load_group
 from federation.server_app import server_app
+from federation.site import load_site
 from federation.training_run import Progress, Settings
+from privacy.errors import InputError
 
 RUN = 1
 SERVER = 1
@@ -97,9 +100,15 @@ def run_embedded(
     """Run the Flower ServerApp and one ClientApp per site folder in this process; the release's directory.
 
     Raises:
+        InputError: if the folders are not those of the group's sites, each once.
         KithError: as `federation.training_run.train`.
     """
-    grid = InProcessGrid(client_app.app, sites)
+    folders = list(sites)
+    names = sorted(load_site(folder).name for folder in folders)
+    expected = sorted(load_group(group).contract.site.names)
+    if names != expected:
+        raise InputError(f"sites: expected each of {', '.join(expected)} once, got {', '.join(names) or 'none'}")
+    grid = InProcessGrid(client_app.app, folders)
     config = {
         "group": str(group),
         "out": str(out),

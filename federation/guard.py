@@ -7,7 +7,8 @@ Rules:
        from the contract and believes nothing it is told.
     3. The whole plan is reserved in the ledger before anything is read, at its first release; a plan over budget is
        refused there.
-    4. Every contribution is charged, on disk, before the table is opened. The table is read anew for every run.
+    4. Every contribution is charged, on disk, before the table is opened. No table is kept from one run to
+       another, nor after a run's end.
     5. A repeated request gets the same bytes and no new charge.
     6. What leaves is a sum with its noise and the site's signature under it. Before the table is opened an error leaves
        in words; from then on all that leaves of any failure is that there was one, since its words would depend on the
@@ -128,6 +129,7 @@ class EmbeddedGuard:
     def finish(self, run: str) -> bytes:
         """End a run; see `Guard.finish`."""
         self._ledger.end(run)
+        self._snapshot = None
         return self._ledger.excerpt(run, self._signer).to_bytes()
 
     def _accepted(self, plan: Plan) -> Plan:

@@ -4,7 +4,8 @@ Rules:
     1. A reply counts only with a receipt that the site enrolled under that name has signed, for exactly this run, plan,
        event, index, state and these bytes.
     2. Every site of the plan counts once; a second reply under the same name is refused.
-    3. All sites must answer before the deadline, or the exchange ends and names who did not and why.
+    3. All sites of the plan must answer before the deadline, or the exchange ends and says which did not, and what
+       reasons came. A node that refuses and is not needed does no harm.
 """
 
 from __future__ import annotations
@@ -108,20 +109,23 @@ class Rounds:
         found: Mapping[str, object],
     ) -> None:
         ends = time.monotonic() + self._deadline
+        reasons: list[str] = []
         waiting = set(self._grid.push_messages([Message(content(), node, kind, group_id=what) for node in self._nodes]))
         while waiting:
             for reply in self._grid.pull_messages(list(waiting)):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 if reply.has_error():
-                    raise Refused(f"{what}: a site answered: {reply.error.reason}")
-                take(reply)
+                    reasons.append(reply.error.reason)
+                else:
+                    take(reply)
             if time.monotonic() > ends:
                 break
             time.sleep(POLL if waiting else 0)
         silent = [name for name in self._keys if name not in found]
         if silent:  # rule 3
+            why = "; ".join(dict.fromkeys(reasons)) or f"no reply in {self._deadline:g} s"
             raise Refused(
-                f"{what}: expected a reply of every site in {self._deadline:g} s, none of {', '.join(silent)[:200]}"
+                f"{what}: expected a contribution of every site, none of {', '.join(silent)[:200]}: {why:.400}"
             )
 
     def _verified(self, contribution: Contribution, asked: tuple[str, int, str]) -> Verified:

@@ -6,12 +6,12 @@ The same function serves an in-process grid and a real fleet. The release direct
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +27,8 @@ from models.optimiser import Fit, Optimiser
 from models.planning import GRADIENT, ROUNDS, SECOND_MOMENTS, plan_at_epsilon
 from models.release import card_document, weights_bytes
 from models.use_case import load_use_case
-from privacy import amounts, canonical, release_files
-from privacy.certificate import Certificate, Mechanism, SiteAccount, account, issue
+from privacy import canonical, release_files
+from privacy.certificate import Certificate, Mechanism, account, issue
 from privacy.cost import cost_of
 from privacy.errors import InputError
 from privacy.ledger_excerpt import VerifiedExcerpt
@@ -46,6 +46,8 @@ NOT_COVERED: Final = (
     "figures that a demonstration or an evaluation shows beside a release without noise",
 )
 
+RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -59,6 +61,15 @@ class Settings:
     delta: Decimal
     trust: str
     rounds: int = ROUNDS
+
+    def __post_init__(self) -> None:
+        """Refuse a run id that is no plain name: it becomes a folder's.
+
+        Raises:
+            InputError: for any other id.
+        """
+        if not RUN_ID.fullmatch(self.run):
+            raise InputError(f"run id: expected up to 100 letters, digits, . _ or -, got {self.run!r:.60}")
 
 
 @dataclass(frozen=True)
@@ -106,8 +117,7 @@ def train(
         InputError: if `out` already holds a release.
         KithError: whatever a site refuses with, or a reply that does not verify; nothing is then written.
     """
-    if (out / "release").exists():
-        raise InputError(f"run folder {out}: expected none with a release in it, got one")
+    partial = _place_for(out)
     plan = plan_run(group, settings)
     space = FeatureSpace.from_contract(group.contract)
     rounds = Rounds(grid, settings.run, plan, group.keys)
@@ -127,7 +137,7 @@ def train(
         optimiser.receive_gradients(_sums(ask(GRADIENT, index, optimiser.weights.astype("<f8").tobytes())))
     excerpts = rounds.excerpts()
     fit = optimiser.fit()
-    release = _write_release(out, group, settings, plan, fit, kept, excerpts)
+    release = _write(partial, _certified(group, settings, plan, fit, kept, excerpts))
     progress("certified", steps, steps)
     return Trained(release, plan, fit)
 
@@ -136,15 +146,15 @@ def _sums(found: Mapping[str, Verified]) -> dict[str, NDArray[np.int64]]:
     return {name: found[name].sum for name in sorted(found)}
 
 
-def _write_release(
-    out: Path,
+def _certified(
     group: Group,
     settings: Settings,
     plan: Plan,
     fit: Fit,
     kept: Mapping[str, list[Verified]],
     excerpts: Mapping[str, tuple[bytes, VerifiedExcerpt]],
-) -> Path:
+) -> dict[str, bytes]:
+    """All files of the release, certificate included."""
     sites = tuple(site.name for site in plan.sites)
     card = card_document(fit, FeatureSpace.from_contract(group.contract), load_use_case(settings.use_case), sites)
     files = {
@@ -161,7 +171,7 @@ def _write_release(
         run=settings.run,
         mechanism=Mechanism.of(plan),
         cost=cost_of(plan),
-        accounts=tuple(_account(site, group.keys.sites[site].keyid, excerpts[site][1]) for site in sites),
+        accounts=tuple(account(site, group.keys.sites[site].keyid, excerpts[site][1]) for site in sites),
         noise=OS if sources == {OS} else ", ".join(sorted(sources)),
         code=code_digest(),
         coordinator=group.signer.keyid,
@@ -169,26 +179,32 @@ def _write_release(
         not_covered=NOT_COVERED,
     )
     files[release_files.CERTIFICATE] = issue(certificate, release_files.subjects(files), group.signer)
-    return _place(out / "release", files)
+    return files
 
 
-def _account(site: str, keyid: str, excerpt: VerifiedExcerpt) -> SiteAccount:
-    charges = list(excerpt.charges.values())
-    charged = sum((Fraction(one.mu2) for one in charges), Fraction(0))
-    after = charges[-1].spent
-    before = amounts.to_text(amounts.from_text(after, f"ledger of {site}") - charged)
-    return account(site, keyid, excerpt.opened.cap, before, after, excerpt.head)
+def _place_for(out: Path) -> Path:
+    """An empty folder beside the release's final place, made before anything is charged.
+
+    Raises:
+        InputError: if there is a release already, or the folder can not be made.
+    """
+    if (out / "release").exists():
+        raise InputError(f"run folder {out}: expected none with a release in it, got one")
+    partial = out / "release.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"run folder {out}: expected a folder to write to, got {error.strerror}") from None
+    return partial
 
 
-def _place(release: Path, files: Mapping[str, bytes]) -> Path:
-    """Write all files beside the final place and rename: a release is whole or not there."""
-    partial = release.with_name("release.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+def _write(partial: Path, files: Mapping[str, bytes]) -> Path:
+    """Write all files to `partial` and rename it: a release is whole or not there."""
     for name, data in files.items():
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
+        (partial / name).parent.mkdir(exist_ok=True)
         with (partial / name).open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    partial.rename(release)
-    return release
+    return partial.rename(partial.with_name("release"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,8 +42,8 @@ def evaluate(
     check_trust(trust)
     amounts = decimal(epsilon, "--epsilon"), decimal(delta, "--delta")
     mu_squared_for(*amounts)  # an impossible budget is refused before anything is read
-    if predictions is not None and not predictions.resolve().parent.is_dir():
-        raise InputError(f"--predictions: expected a file in an existing folder, got {predictions}")
+    if predictions is not None:
+        _write(predictions, ())  # found out before minutes of work, not after
     notes = Console(stderr=True)
     with notes.status("reading"):
         from privacy.randomness import secure_source
@@ -63,7 +64,7 @@ def evaluate(
 
         result = evaluated(agreed, rows, *amounts, trust, range(seeds), secure_source(), min_site, status.update)
     if predictions is not None:
-        _write_predictions(predictions, result)
+        _write(predictions, _prediction_lines(result))
     document = _document(result, amounts, agreed.unconfirmed)
     if as_json:
         print(json.dumps(document, indent=2))
@@ -109,17 +110,20 @@ def _document(result: Evaluation, amounts: tuple[Decimal, Decimal], unconfirmed:
     }
 
 
-def _write_predictions(path: Path, result: Evaluation) -> None:
+def _prediction_lines(result: Evaluation) -> Iterator[tuple[object, ...]]:
+    for one in result.predictions:
+        scores = [one.scores[model] for model in ("federated", "personal", "local_only")]
+        for row, site, label, *values in zip(one.row, one.site, one.raw_label, *scores, strict=True):
+            shown = int(label) if float(label).is_integer() else label
+            yield (one.seed, int(row), result.all_names[site], shown, *(f"{value:.9g}" for value in values))
+
+
+def _write(path: Path, lines: Iterable[tuple[object, ...]]) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("seed", "row", "site", "label", "federated", "personal", "local_only"))
-            for one in result.predictions:
-                scores = [one.scores[model] for model in ("federated", "personal", "local_only")]
-                for row, site, label, *values in zip(one.row, one.site, one.raw_label, *scores, strict=True):
-                    name = result.all_names[site]
-                    shown = int(label) if float(label).is_integer() else label
-                    writer.writerow((one.seed, int(row), name, shown, *(f"{value:.9g}" for value in values)))
+            writer.writerows(lines)
     except OSError as error:
         raise InputError(f"--predictions {path}: expected a writable file, got {error.strerror}") from None
 

@@ -10,7 +10,7 @@ whole table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
@@ -258,15 +258,7 @@ def _one_seed(
 
 
 def _alone(plan: Plan, site: str) -> Plan:
-    return Plan(
-        use_case=plan.use_case,
-        features=plan.features,
-        trust=plan.trust,
-        delta=plan.delta,
-        clip=plan.clip,
-        sites=tuple(bound for bound in plan.sites if bound.name == site),
-        events=plan.events,
-    )
+    return replace(plan, sites=tuple(bound for bound in plan.sites if bound.name == site))
 
 
 def _large_enough(rows: MinimizedRows, min_site: int) -> tuple[MinimizedRows, dict[str, int]]:

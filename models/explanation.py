@@ -40,7 +40,8 @@ class Explanation:
         score: on the link's scale; exactly `intercept` plus the sum of `terms`' points.
         intercept: the score of the group's typical employee.
         terms: one reason per column, strongest first.
-        interval: score minus and plus one posterior standard deviation (privacy noise and few people included).
+        interval: score minus and plus one posterior standard deviation of its difference from the typical employee's
+            (privacy noise and few people included).
         band: "elevated", "typical" or "low", against the typical employee's odds.
         abstained: why no recommendation is made, or None.
     """

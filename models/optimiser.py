@@ -18,7 +18,7 @@ w0 holds the base rate alone, as the first gradient's intercept tells it: nobody
 That is a damped Newton step whose damping is computed from the noise and the head count, not tuned. The rounds serve
 the curve of the link; the first ones, far from the solution, are steps and not evidence (WARM_UP).
 
-Sites are weighed by what their signal is worth against their noise: a_k = n_k g / (n_k g + s²), with n_k the public
+Sites are weighed by what their signal is worth against their noise: a_k = n_k g / (n_k g + s²/T), with n_k the public
 bound on the head count and g the information one person is expected to carry about one coordinate. Where noise is
 small all people count alike; where it dominates, a site counts in proportion to its size.
 

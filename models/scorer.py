@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import FeatureSpace, Value
+from models.features import GRID, FeatureSpace, Value
 from privacy.errors import InputError
 
 Vector = NDArray[np.float64]
@@ -24,7 +24,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Term:
-    """One column's share of a score, as centred: zero is what the column gives on average over its public bins."""
+    """One column's share of a score, relative to what the typical row has there."""
 
     column: str
     points: float
@@ -78,7 +78,7 @@ class AdditiveScorer:
 
     def scores(self, design: NDArray[np.int64]) -> Vector:
         """(n,) scores of n encoded rows (grid steps, as `FeatureSpace.design` gives them)."""
-        return np.asarray(design @ self.weights / 2**10, dtype=np.float64)
+        return np.asarray(design @ self.weights / 2**GRID, dtype=np.float64)
 
     def deviation(self, values: Mapping[str, Value]) -> float:
         """Posterior standard deviation of one person's score relative to the typical row's."""

@@ -27,14 +27,11 @@ class Release:
 class Run:
     """A run's reservation, and what became of it.
 
-    `held` is reserved and not charged yet; `charged` counts every charge, repeated ones too; `spent` is the ledger's
-    total after the run's last charge.
+    `held` is reserved and not charged yet.
     """
 
     plan: str
     held: Fraction
-    charged: Fraction = Fraction(0)
-    spent: Fraction = Fraction(0)
     ended: bool = False
     releases: dict[tuple[str, int], Release] = field(default_factory=dict)
 
@@ -133,8 +130,6 @@ class Balance:
         if not attempts:
             run.held -= asked
         self.spent += asked
-        run.charged += asked
-        run.spent = self.spent
         release = run.releases.setdefault((entry.event, entry.index), Release(entry.state))
         release.charges.append(self.size)
         self.charges[self.size] = (entry.run, entry.event, entry.index)

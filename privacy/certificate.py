@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Final
 
 from privacy import amounts, fields, statement
-from privacy.checkpoint import Checkpoint
 from privacy.cost import Cost
 from privacy.errors import InputError
+from privacy.ledger_excerpt import VerifiedExcerpt
 from privacy.plan import GaussianSum, Plan, decimal
 from privacy.signing import Signer, Verifier
 from privacy.statement import Statement, Subject
@@ -90,9 +91,13 @@ class Certificate:
 _NAMES: Final = tuple(field.name for field in dataclasses.fields(Certificate))
 
 
-def account(site: str, keyid: str, cap: str, before: str, after: str, head: Checkpoint) -> SiteAccount:
-    """A site's account at its checkpoint."""
-    return SiteAccount(site, keyid, cap, before, after, head.size, head.root.hex())
+def account(site: str, keyid: str, excerpt: VerifiedExcerpt) -> SiteAccount:
+    """A site's account at its checkpoint: what was spent after the run's last charge, and without the run's charges."""
+    charges = list(excerpt.charges.values())
+    after = amounts.from_text(charges[-1].spent, f"ledger of {site}")
+    before = after - sum((Fraction(one.mu2) for one in charges), Fraction(0))
+    figures = (excerpt.opened.cap, amounts.to_text(before), amounts.to_text(after))
+    return SiteAccount(site, keyid, *figures, excerpt.head.size, excerpt.head.root.hex())
 
 
 def issue(certificate: Certificate, subjects: Sequence[Subject], signer: Signer) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,20 +46,22 @@ def show(
     from privacy.amounts import to_text
     from privacy.ledger import Ledger
 
-    balances = []
+    balances: list[dict[str, Any]] = []
     for path in ledgers:
         ledger = Ledger.open(path)
         amounts = {"cap": ledger.cap, "spent": ledger.spent, "held": ledger.held, "left": ledger.left}
-        balances.append({"site": ledger.site, **{name: to_text(value) for name, value in amounts.items()}})
+        open_runs = {run: to_text(held) for run, held in ledger.open_runs.items()}
+        figures = {name: to_text(value) for name, value in amounts.items()}
+        balances.append({"site": ledger.site, **figures, "open_runs": open_runs})
         ledger.close()
     if as_json:
         print(json.dumps({"unit": "mu² per employee", "sites": balances}, indent=2))
         return
     from rich.table import Table
 
-    table = Table("site", "cap", "spent", "held", "left", title="mu² of the worst-off employee")
+    table = Table("site", "cap", "spent", "held", "left", "held by", title="mu² of the worst-off employee")
     for balance in balances:
-        table.add_row(*balance.values())
+        table.add_row(*(", ".join(value) if isinstance(value, dict) else value for value in balance.values()))
     console().print(table)
 
 

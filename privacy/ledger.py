@@ -166,24 +166,18 @@ class Ledger:
         with self._reading() as balance:
             return balance.left
 
-    def balance_before(self, run: str) -> Fraction:
-        """What was spent apart from this run when the run was last charged; spent now if it never was."""
+    @property
+    def open_runs(self) -> dict[str, Fraction]:
+        """What each run that has not ended still holds, by its id."""
         with self._reading() as balance:
-            known = balance.runs.get(run)
-            return known.spent - known.charged if known and known.charged else balance.spent
-
-    def charged(self, run: str) -> Fraction:
-        """What this run was charged so far, repeated charges included."""
-        with self._reading() as balance:
-            known = balance.runs.get(run)
-            return known.charged if known else Fraction(0)
+            return {name: run.held for name, run in balance.runs.items() if not run.ended}
 
     def reserve(self, run: str, plan: Plan) -> None:
-        """Set the whole cost of `plan` aside for `run`; again for the same run and plan it does nothing.
+        """Set the whole cost of `plan` aside for `run`; again for the same run and plan, even ended, it does nothing.
 
         Raises:
             BudgetExceeded: if the mu² left does not suffice (rule 4); nothing is written.
-            Refused: if the run has another plan or has ended.
+            Refused: if the run has another plan.
             InputError: if the site is not in the plan.
         """
         fields.text(run, "run", 200)
@@ -191,8 +185,7 @@ class Ledger:
             raise InputError(f"plan sites: expected {self.site!r} among them, got others")
         with self._writing("reserve") as balance:
             if run in balance.runs:
-                if balance.run(run, plan.digest).ended:
-                    raise Refused(f"run {run!r}: expected a run that has not ended (rule 9)")
+                balance.run(run, plan.digest)
                 return
             self._append(Reserved(run, plan.digest, amounts.to_text(amounts.total(plan)), self._clock()))
 

@@ -267,7 +267,7 @@ def _second_accountant(evidence: _Evidence) -> str:
     closed, second = float(computed.epsilon), float(computed.epsilon_pld)
     if abs(closed - second) > PLD_AGREES * closed + PLD_SLACK:
         raise VerificationFailed(f"epsilon: expected both accountants to agree, got {closed} and {second} (PLD)")
-    return f"PLD {stated.epsilon_pld}, closed form {stated.epsilon}: agree within {PLD_AGREES:.0%}"
+    return f"PLD {stated.epsilon_pld}, closed form {stated.epsilon}: agree within {PLD_AGREES:.0%} + {PLD_SLACK}"
 
 
 def _discretization(evidence: _Evidence) -> str:

@@ -28,7 +28,6 @@ Bend = tuple[tuple[float, float], ...]
 JOBS: Final = ("administration", "care", "engineering", "finance", "logistics", "production", "sales")
 LEVELS: Final = ("entry", "skilled", "senior", "lead")
 MODES: Final = ("hybrid", "on site", "remote")
-PULSES: Final = ("1", "2", "3", "4", "5")
 GENDERS: Final = ("female", "male", "not stated")
 
 CURVES: Final[Mapping[str, Bend]] = MappingProxyType(

@@ -69,7 +69,7 @@ def list_decisions(
 def get_decision(at: AtDesk, who: Who, id: ItemId, response: Response) -> ItemDetail:
     """One item: its evidence, what is proposed, and the decisions that you may see. The ETag is for deciding.
 
-    Whoever asked for the recommendation gets it once it is decided.
+    Refused to whoever asked for the recommendation while it is proposed, or abstained.
     """
     item, response.headers["ETag"] = decisions.one(at.store, who, id)
     return item
@@ -144,7 +144,7 @@ def _recommend(body: RecommendRequest, idempotency_key: Annotated[str | None, He
 
 @_served_by_bentoml.post("/v1/explain", operation_id="explain")
 def _explain(body: ExplainRequest) -> ExplainAnswer:
-    """Why: exact terms that, with the intercept, sum to the score. Whoever asked gets it once it is decided."""
+    """Why: exact terms that, with the intercept, sum to the score. Not for the asker if proposed or abstained."""
     raise NotImplementedError
 
 

@@ -8,8 +8,8 @@ Rules (the database keeps 1, 3, 4 and 6 as well, see `serving.database`)
 5. Whoever decides names the version they saw (If-Match); if it has changed since, they look again.
 6. Approved means that all approved.
 7. Until all decisions are in, each is shown to whoever made it and nobody else: the second is blind to the first.
-8. Until then, whoever asked for the recommendation does not see the item (rule 3 of `serving.recommendations`). The
-   list, which shows no evidence and no actions to anybody, has it for them too.
+8. Until then, and for good if the system abstained, whoever asked for the recommendation does not see the item (rule 3
+   of `serving.recommendations`). The list, which shows no evidence and no actions to anybody, has it for them too.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ def issue_token(state: Path, role: str, subject: str, site: str, hours: float, n
         now: Unix time in seconds; the clock if None.
 
     Raises:
-        InputError: for an argument out of these bounds.
+        InputError: for an argument out of these bounds, or a state directory that can not be used.
     """
     if role not in set(Role):
         raise InputError(f"role: expected one of {', '.join(Role)}, got {role!r:.40}")
@@ -251,21 +251,28 @@ def issue_token(state: Path, role: str, subject: str, site: str, hours: float, n
 
 
 def token_keys(state: Path) -> Path:
-    """The JWKS file for tokens that `issue_token` makes, written on first use."""
+    """The JWKS file for tokens that `issue_token` makes, written on first use.
+
+    Raises:
+        InputError: if the state directory or its keys can not be used.
+    """
     _signing_key(state)
     return state / _PUBLIC_KEYS
 
 
 def _signing_key(state: Path) -> tuple[bytes, str]:
     """The private key's PEM and its key id; key and JWKS are made if there is none."""
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
     private, public = state / _PRIVATE_KEY, state / _PUBLIC_KEYS
-    if not private.exists():
-        signing.create_key(private)
-    signer = signing.signer_from_uri(f"file:{private.resolve()}")
-    if not public.exists():
-        public.write_text(json.dumps({"keys": [_jwk(signer.public, signer.keyid)]}, indent=2) + "\n", "utf-8")
-    return private.read_bytes(), signer.keyid
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not private.exists():
+            signing.create_key(private)
+        signer = signing.signer_from_uri(f"file:{private.absolute()}")
+        if not public.exists():
+            public.write_text(json.dumps({"keys": [_jwk(signer.public, signer.keyid)]}, indent=2) + "\n", "utf-8")
+        return private.read_bytes(), signer.keyid
+    except OSError as error:
+        raise InputError(f"state: expected a folder that can be written at {state}, got {error.strerror}") from None
 
 
 def _jwk(public: bytes, keyid: str) -> dict[str, str]:

@@ -6,8 +6,11 @@ with a status other than 0 and one line if a release does not verify.
 
 from __future__ import annotations
 
+import errno
+import ipaddress
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +18,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import BinaryIO, Final, NoReturn
 
 from privacy.errors import InputError, KithError, Refused
 from serving.identity import token_keys
@@ -48,14 +51,15 @@ def serve(
     Args:
         releases: release directories, one per use case.
         host: address to listen on; loopback unless a proxy with TLS stands in front.
-        port: TCP port.
+        port: TCP port; 0 for any free one.
         pinned: keys file that the releases must be signed with.
         database: SQLAlchemy URL; a SQLite file in `state` if None.
         state: directory of the service's own files.
 
     Raises:
-        InputError: if the state directory or its keys can not be used.
+        InputError: if the address is not free, or the state directory or its keys can not be used.
     """
+    port = free_port(host, port)
     environment = _environment(releases, pinned, database, state)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -77,12 +81,14 @@ def started(
     Its output goes to `service.log` in `state`.
 
     Raises:
+        InputError: if the address is not free, or the state directory or its keys can not be used.
         Refused: with the service's own line if it does not start.
         KithError: if it is not ready within a minute.
     """
+    port = free_port(host, port)
     environment = _environment(releases, pinned, database, state)
     log = state / "service.log"
-    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as output:
+    with _opened(log) as output:
         process = subprocess.Popen(  # noqa: S603
             _command(host, port),
             env=environment,
@@ -99,8 +105,34 @@ def started(
         _stop(process)
 
 
+def free_port(host: str, wanted: int) -> int:
+    """`wanted`, or any free port for 0, if it is free at this moment.
+
+    Args:
+        host: an IP address of this machine; BentoML takes no names.
+        wanted: TCP port, 0 to 65535.
+
+    Raises:
+        InputError: if the port is in use, or the host can not be listened on.
+    """
+    try:
+        family = socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6
+    except ValueError:
+        raise InputError(f"host: expected an IP address, got {host!r:.60}; say --host") from None
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended are in no way
+            probe.bind((host, wanted))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(f"port {wanted}: expected it free, got one in use; say --port") from None
+        where = f"host {host}, port {wanted}"
+        raise InputError(f"{where}: expected an address to listen on, got {error.strerror}") from None
+
+
 def _environment(releases: Sequence[Path], pinned: Path | None, database: str | None, state: Path) -> dict[str, str]:
-    state = state.resolve()
+    state = state.absolute()
     settings = Settings(tuple(releases), pinned, database or f"sqlite:///{state / 'kith.db'}", token_keys(state))
     if any(os.pathsep in str(path.resolve()) for path in releases):
         raise InputError(f"releases: expected paths without {os.pathsep!r}, got one with")
@@ -109,8 +141,23 @@ def _environment(releases: Sequence[Path], pinned: Path | None, database: str | 
         **settings.to_environment(),
         "BENTOML_DO_NOT_TRACK": "True",
         # BentoML clears directories in its home when a service starts: two services must not share one.
-        "BENTOML_HOME": str(state / "bentoml"),
+        "BENTOML_HOME": str(_made(state / "bentoml")),
     }
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"state: expected a folder that can be made at {folder}, got {error.strerror}") from None
+    return folder
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
+    except OSError as error:
+        raise InputError(f"state: expected a file that can be written at {log}, got {error.strerror}") from None
 
 
 def _command(host: str, port: int) -> list[str]:

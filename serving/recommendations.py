@@ -3,8 +3,8 @@
 Rules
 1. Recommendation, exact inputs, explanation and digests are stored in one transaction, before anything is answered.
 2. The stored explanation is what is told later, bit for bit; its terms sum to the score.
-3. Whoever asked learns no score, band, suggestion or evidence while a decision is awaited, whatever their roles: the
-   explanation and the item are refused to them until then.
+3. Whoever asked learns no score, band, suggestion or evidence while a decision is awaited, nor ever where the system
+   abstained, whatever their roles: the explanation and the item are refused to them. That it abstained they learn.
 4. An application gets an explanation only of what was approved, or needed no decision.
 5. The same idempotency key and request give the same answer; the same key with another request is refused.
 """
@@ -35,7 +35,7 @@ from serving.problems import Problem
 from serving.verified_model import VerifiedModel
 
 DECISIONS_NEEDED: Final[Mapping[str, int]] = {"low": 0, "medium": 1, "high": 2}
-ABSTAINED: Final = "What is known does not carry a recommendation. Whoever may see why can ask /v1/explain."
+ABSTAINED: Final = "What is known does not carry a recommendation. Others who may see why can ask /v1/explain."
 _MAX_COLUMNS: Final = 500
 _ROUNDING: Final = 1e-9
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
@@ -187,13 +187,13 @@ def find(session: Session, identity: Identity, id: str) -> Recommendation:
 
 
 def check_not_the_askers(row: Recommendation, identity: Identity) -> None:
-    """Refuse what is still proposed to whoever asked for it (rule 3).
+    """Refuse what is still proposed, or was abstained from, to whoever asked for it (rule 3).
 
     Raises:
         Problem: separation-of-duties.
     """
-    if row.status == "proposed" and identity.subject == row.requested_by:
-        raise Problem("separation-of-duties", "Expected somebody else than who asked, as long as it is not decided.")
+    if row.status in ("proposed", "abstained") and identity.subject == row.requested_by:
+        raise Problem("separation-of-duties", "Expected somebody else than who asked, unless others have decided.")
 
 
 def _row(model: VerifiedModel, identity: Identity, request: RecommendRequest) -> Recommendation:

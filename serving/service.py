@@ -91,7 +91,7 @@ class Kith:
 
     @bentoml.api(route="/v1/explain")
     def explain(self, request: ExplainRequest, /, ctx: bentoml.Context) -> ExplainAnswer:
-        """Why: exact terms that, with the intercept, sum to the score. Whoever asked gets it once it is decided."""
+        """Why: exact terms that, with the intercept, sum to the score. Not for the asker if proposed or abstained."""
         return _answered(ctx, recommendations.explanation_of, self.desk, ctx.request.state.identity, request)
 
 

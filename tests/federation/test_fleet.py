@@ -20,7 +20,7 @@ def test_a_real_fleet_and_one_process_give_the_same_weights_byte_for_byte(tmp_pa
     from tests.small_group import settings
 
     here, there = (small_group(tmp_path / name, noise=SEEDED) for name in ("embedded", "fleet"))
-    embedded = run_embedded(here.group, here.folders, settings(rounds=1), tmp_path / "embedded-run")
+    embedded = run_embedded(here.group, here.folders, settings(rounds=3), tmp_path / "embedded-run")
     out = tmp_path / "fleet-run"
     config = {
         "group": str(there.group),
@@ -28,10 +28,10 @@ def test_a_real_fleet_and_one_process_give_the_same_weights_byte_for_byte(tmp_pa
         "run-id": "run-1",
         "epsilon": "1",
         "delta": "0.00001",
-        "rounds": 1,
+        "rounds": 3,
     }
     with fleet(tmp_path / "flower", there.folders) as running:
-        assert running.run(ROOT, config, timeout=240) == "finished:completed"
+        assert running.run(ROOT, config, timeout=300) == "finished:completed"
     weights = [(release / "model.safetensors").read_bytes() for release in (embedded, out / "release")]
     assert weights[0] == weights[1]
     checks = {check.name: check.state for check in verify_release(out / "release", there.group / "keys.json").checks}

@@ -242,16 +242,19 @@ def test_a_site_without_a_labelled_row_answers_like_any_other(group: SmallGroup,
     assert len(guard.contribute(gradient(plan, np.zeros(d))).values) == 8 * d
 
 
-def test_every_run_reads_the_table_anew(group: SmallGroup, plan: Plan) -> None:
+def test_every_run_reads_the_table_anew(tmp_path: Path) -> None:
     """Whoever has left the table since the last run is not in the next one, however warm the guard is."""
-    site = group.sites[2]
+    group = small_group(tmp_path, cap="5")
+    plan = plan_run(load_group(group.group), settings(epsilon="5"))
+    site = next(site for site in group.sites if site.name == "Brightmoor Care")
     guard = EmbeddedGuard(site)
     guard.contribute(moments(plan))
     frame = pd.read_csv(site.table, dtype=str)
     frame.head(10).to_csv(site.table, index=False)
-    count = numbers(guard.contribute(moments(plan, "run-2")))[0] / 2.0 ** plan.event(SECOND_MOMENTS).grid
-    deviation = plan.event(SECOND_MOMENTS).noise / 2.0 ** plan.event(SECOND_MOMENTS).grid
-    assert len(frame) > 10 + 2 * 6 * deviation or guard._snapshot[0] == "run-2"
+    event = plan.event(SECOND_MOMENTS)
+    count = numbers(guard.contribute(moments(plan, "run-2")))[0] / 2.0**event.grid
+    deviation = event.noise / 2.0**event.grid
+    assert len(frame) - 10 > 12 * deviation  # the next line tells 10 people from 600
     assert abs(count - 10) < 6 * deviation
 
 

@@ -15,7 +15,6 @@ from safetensors.numpy import save
 
 from privacy import amounts, canonical, randomness, release_files, signing
 from privacy.certificate import Certificate, Mechanism, SiteAccount, account, issue
-from privacy.checkpoint import open_note, origin_of
 from privacy.cost import cost_of
 from privacy.ledger import Charge, Ledger
 from privacy.ledger_excerpt import LedgerExcerpt
@@ -187,10 +186,7 @@ class Group:
     def _account(self, n: int, site: Site, run: str, files: Mapping[str, bytes]) -> SiteAccount:
         name = release_files.ledger(n)
         excerpt = LedgerExcerpt.from_bytes(files[name], name)
-        head = open_note(excerpt.checkpoint, origin_of(site.name), signing.verifier(site.signer.public))
-        before, charged = site.ledger.balance_before(run), site.ledger.charged(run)
-        figures = (amounts.to_text(amount) for amount in (site.ledger.cap, before, before + charged))
-        return account(site.name, site.signer.keyid, *figures, head=head)
+        return account(site.name, site.signer.keyid, excerpt.verified(site.name, signing.verifier(site.signer.public)))
 
 
 def weights(sites: list[str], change: Callable[[dict[str, np.ndarray]], None] | None = None) -> bytes:

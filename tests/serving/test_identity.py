@@ -188,6 +188,20 @@ def test_a_private_key_that_others_can_read_is_refused(tmp_path):
         issue_token(tmp_path, "reviewer", "ann", "north", 1)
 
 
+@pytest.mark.parametrize(("below", "got"), [("", "File exists"), ("below", "Not a directory")])
+def test_a_state_folder_that_is_a_file_is_named(tmp_path, below, got):
+    state = tmp_path / "file" / below
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=f"^state: expected a folder that can be written at {state}, got {got}$"):
+        issue_token(state, "reviewer", "ann", "north", 1)
+
+
+def test_a_jwks_file_that_can_not_be_written_is_refused(tmp_path):
+    (tmp_path / "token-keys.json").symlink_to(tmp_path / "nowhere" / "keys.json")
+    with pytest.raises(InputError, match="got No such file or directory"):
+        token_keys(tmp_path)
+
+
 def test_a_second_token_is_signed_with_the_same_key(tmp_path, verifier):
     first, second = (issue_token(tmp_path, "reviewer", "ann", "north", 1) for _ in range(2))
     assert first != second

@@ -75,10 +75,16 @@ def test_whoever_asked_sees_neither_explanation_nor_item_until_others_have_decid
     assert [read().status_code for read in reads] == [200, 200]
 
 
-def test_whoever_asked_learns_why_there_is_nothing_to_decide(as_role):
-    partner = as_role("hr_partner", "pat")
-    id = partner.recommend({"tenure_years": None}).json()["id"]
-    assert partner.post("/v1/explain", {"id": id}).json()["abstained"]
+def test_whoever_asked_learns_at_once_that_it_abstained_and_never_the_score(as_role):
+    partner, another = as_role("hr_partner", "pat"), as_role("hr_partner", "kim")
+    answer = partner.recommend({"tenure_years": None}).json()
+    assert (answer["status"], answer["actions"]) == ("abstained", None)
+    assert not {"score", "band", "terms"} & set(answer)
+    for who, status in ((partner, 403), (another, 200)):
+        reads = [who.post("/v1/explain", {"id": answer["id"]}), who.get(answer["decision"])]
+        assert [read.status_code for read in reads] == [status, status]
+    assert_problem(partner.post("/v1/explain", {"id": answer["id"]}), 403, "separation-of-duties")
+    assert_problem(partner.get(answer["decision"]), 403, "separation-of-duties")
 
 
 def test_an_application_learns_nothing_of_what_was_declined(as_role, proposed):
