@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -56,6 +57,7 @@ def demo(
     wanted = port or (0 if once else DEFAULT_PORT)
     free_port(DEFAULT_HOST, wanted)  # asked before the training, which takes its time; `started` asks again
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the service is stopped with it
     run = federation_commands.new_run_id("demo")
     with Console(stderr=True).status("starting") as status:
         from federation.demonstration import demonstrate

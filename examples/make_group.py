@@ -2,7 +2,10 @@
 
     python examples/make_group.py OUT CONTRACT.toml EPSILON DELTA SITE=TABLE.csv [SITE=TABLE.csv ...]
 
-EPSILON at DELTA is each site's cap, kept as mu². Then: kith train --group OUT/group --site OUT/sites/0 --site OUT/sites/1 ...
+EPSILON at DELTA is each site's cap, kept as mu². Then:
+
+    kith train --group OUT/group --site OUT/sites/0 --site OUT/sites/1 ... --epsilon E --delta D
+
 On real premises each site makes its own folder and sends only its public key.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -212,6 +213,26 @@ def test_the_demonstration_runs_once_and_prints_one_json_object(tmp_path: Path) 
     assert federated > local + 0.03  # five subsidiaries of 60 to 3,000 people: together they see what none sees alone
     smallest = min(told["sites"], key=lambda site: site["people"])
     assert smallest["auc_federated"] > 0.65
+
+
+@pytest.mark.slow
+def test_ending_the_demonstration_ends_its_service(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [*KITH, "demo", "--runs", str(tmp_path), "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
+        assert running.stdout is not None
+        told = ""
+        while "serving until" not in told:
+            line = running.stdout.readline()
+            assert line, told
+            told += line
+        assert f"http://127.0.0.1:{port}/v1/explain" in told  # the lines for curl
+        running.terminate()
+        assert running.wait(60) == 128 + 15
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @pytest.mark.slow
