@@ -23,8 +23,8 @@ from federation.code_digest import code_digest
 from federation.group import Group
 from federation.rounds import Rounds, Verified
 from models.features import FeatureSpace
-from models.optimiser import Fit, Optimiser
-from models.planning import GRADIENT, ROUNDS, SECOND_MOMENTS, plan_at_epsilon
+from models.optimiser import Fit, learn
+from models.planning import ROUNDS, plan_at_epsilon
 from models.release import card_document, weights_bytes
 from models.use_case import load_use_case
 from privacy import canonical, release_files
@@ -121,29 +121,21 @@ def train(
     plan = plan_run(group, settings)
     space = FeatureSpace.from_contract(group.contract)
     rounds = Rounds(grid, settings.run, plan, group.keys)
-    optimiser = Optimiser(plan, space)
     kept: dict[str, list[Verified]] = {site.name: [] for site in plan.sites}
     steps = sum(event.times for event in plan.events) + 1
 
-    def ask(event: str, index: int, state: bytes) -> Mapping[str, Verified]:
-        found = rounds.contributions(event, index, state)
+    def ask(event: str, index: int, weights: NDArray[np.float64] | None) -> Mapping[str, NDArray[np.int64]]:
+        found = rounds.contributions(event, index, b"" if weights is None else weights.astype("<f8").tobytes())
         for name, contribution in found.items():
             kept[name].append(contribution)
         progress(event, sum(len(of_site) for of_site in kept.values()) // len(kept), steps)
-        return found
+        return {name: found[name].sum for name in sorted(found)}
 
-    optimiser.receive_moments(_sums(ask(SECOND_MOMENTS, 0, b"")))
-    for index in range(plan.event(GRADIENT).times):
-        optimiser.receive_gradients(_sums(ask(GRADIENT, index, optimiser.weights.astype("<f8").tobytes())))
+    fit = learn(plan, space, ask)
     excerpts = rounds.excerpts()
-    fit = optimiser.fit()
     release = _write(partial, _certified(group, settings, plan, fit, kept, excerpts))
     progress("certified", steps, steps)
     return Trained(release, plan, fit)
-
-
-def _sums(found: Mapping[str, Verified]) -> dict[str, NDArray[np.int64]]:
-    return {name: found[name].sum for name in sorted(found)}
 
 
 def _certified(

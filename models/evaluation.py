@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from models.features import GRID, LOGISTIC, FeatureSpace
-from models.optimiser import Fit, Optimiser
-from models.planning import GRADIENT, SECOND_MOMENTS, plan_at_epsilon
+from models.optimiser import Fit, learn
+from models.planning import plan_at_epsilon
 from models.training import SiteSums
 from privacy.errors import InputError
 from privacy.mechanisms import gaussian_sum
@@ -145,21 +145,20 @@ def evaluate(
 
 def fit_noisy(plan: Plan, space: FeatureSpace, sums: Mapping[str, SiteSums], noise: NoiseSource) -> Fit:
     """Run the plan's releases over in-memory sites, as a federation would, and return what it learns."""
-    moments = plan.event(SECOND_MOMENTS)
-    gradient = plan.event(GRADIENT)
-    optimiser = Optimiser(plan, space)
-    optimiser.receive_moments(
-        {name: gaussian_sum(moments, site.second_moments(), noise, name.encode()) for name, site in sums.items()}
-    )
-    for index in range(gradient.times):
-        label = f"{index}/".encode()
-        optimiser.receive_gradients(
-            {
-                name: gaussian_sum(gradient, site.gradient(optimiser.weights), noise, label + name.encode())
-                for name, site in sums.items()
-            }
-        )
-    return optimiser.fit()
+
+    def ask(event: str, index: int, weights: Vector | None) -> Mapping[str, NDArray[np.int64]]:
+        label = "" if weights is None else f"{index}/"
+        return {
+            name: gaussian_sum(
+                plan.event(event),
+                site.second_moments() if weights is None else site.gradient(weights),
+                noise,
+                f"{label}{name}".encode(),
+            )
+            for name, site in sums.items()
+        }
+
+    return learn(plan, space, ask)
 
 
 def fit_pooled(space: FeatureSpace, design: NDArray[np.int64], label: Vector) -> Vector:

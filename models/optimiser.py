@@ -30,7 +30,7 @@ all sites' released residuals are most likely (empirical Bayes over released sum
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -220,3 +220,22 @@ class Optimiser:
             variance = strength**2 * spectra[name] ** 2 + self._curve.spread * spectra[name] + noise
             total -= float(np.sum(np.log(variance) + residual**2 / variance))
         return total
+
+
+def learn(plan: Plan, space: FeatureSpace, ask: Callable[[str, int, Vector | None], Mapping[str, Integers]]) -> Fit:
+    """Ask for every release of the plan in its order, and learn from the answers.
+
+    Args:
+        plan: what may be asked.
+        space: the feature space of the plan.
+        ask: from the event's name, the release's index and the weights to compute it at (None for the moments) to every
+            site's noisy sum in grid steps.
+
+    Raises:
+        InputError: if an answer is not one of the plan.
+    """
+    optimiser = Optimiser(plan, space)
+    optimiser.receive_moments(ask(SECOND_MOMENTS, 0, None))
+    for index in range(plan.event(GRADIENT).times):
+        optimiser.receive_gradients(ask(GRADIENT, index, optimiser.weights))
+    return optimiser.fit()
