@@ -72,15 +72,6 @@ class Settings:
             raise InputError(f"run id: expected up to 100 letters, digits, . _ or -, got {self.run!r:.60}")
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A finished run: its release directory, its plan and what it learned."""
-
-    release: Path
-    plan: Plan
-    fit: Fit
-
-
 def plan_run(group: Group, settings: Settings) -> Plan:
     """The plan of a run over all sites of the group's contract.
 
@@ -103,8 +94,8 @@ def plan_run(group: Group, settings: Settings) -> Plan:
 
 def train(
     grid: Grid, group: Group, settings: Settings, out: Path, progress: Progress = lambda _what, _done, _of: None
-) -> Trained:
-    """Run the plan over `grid` and write the release to `out`/release.
+) -> Path:
+    """Run the plan over `grid` and write the release to `out`/release, which is returned.
 
     Args:
         grid: Flower's connection to the sites.
@@ -135,7 +126,7 @@ def train(
     excerpts = rounds.excerpts()
     release = _write(partial, _certified(group, settings, plan, fit, kept, excerpts))
     progress("certified", steps, steps)
-    return Trained(release, plan, fit)
+    return release
 
 
 def _certified(
