@@ -49,7 +49,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Of the made-up people.")] = 7,
     runs: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
 ) -> None:
-    """The whole story on a made-up group: train under differential privacy, certify, verify, serve, decide."""
+    """The whole story on a made-up group: take exports in, train privately, certify, verify, serve, decide."""
     from rich.console import Console
 
     from serving.launch import DEFAULT_HOST, DEFAULT_PORT, free_port, started
@@ -73,7 +73,7 @@ def demo(
         state = told.folder / "serving"
         state.mkdir(mode=0o700)
         holders = walkthrough.credentials(state, told.person["site"])
-        service = started([told.release], port=wanted, pinned=told.keys, state=state)
+        service = started([told.release], port=wanted, pinned=told.keys, records=told.records, state=state)
         with service as url:
             answers = walkthrough.walk(url, holders, told.person) if once else {}
             status.stop()
@@ -110,7 +110,8 @@ def _print_demonstration(told: Demonstrated, document: dict[str, Any], lines: tu
 
     out = console()
     columns = ("site", "people", "mu²", "epsilon", "local", "federated", "personal", "pooled, no privacy")
-    table = Table(*columns, title="AUC on made-up people who are in no site's table")
+    out.print(_intake_table(told))
+    table = Table(*columns, title="AUC on made-up people who are in no site's records")
     for site in told.sites:
         figures = (site.auc_local, site.auc_federated, site.auc_personal, site.auc_pooled_without_privacy)
         mu2 = f"{float(site.mu2):.5f}"
@@ -137,6 +138,20 @@ def _print_demonstration(told: Demonstrated, document: dict[str, Any], lines: tu
         for line in lines:
             print(line)
     out.print(f"{document['seconds']} s in all", style="dim")
+
+
+def _intake_table(told: Demonstrated) -> Any:
+    from rich.table import Table
+
+    table = Table("site", title="From exports to rows that may be used")
+    for name in ("rows in exports", "facts", "quarantined", "usable people"):
+        table.add_column(name, justify="right")
+    table.add_column("left out")
+    for site in told.intake:
+        counts = (site.rows, site.facts, sum(site.quarantined.values()), site.people)
+        left_out = ", ".join(f"{count} {reason}" for reason, count in site.left_out.items())
+        table.add_row(site.site, *(f"{count:,}" for count in counts), left_out or "nobody")
+    return table
 
 
 def _wait_for_interrupt() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from federation.group import KEYS_FILE, create_group
 from federation.site import create_site
 from federation.training_run import Settings
-from records.sample_group import write_sample_group
+from records.sample.group import write_sample_group
 
 DELTA: Final = Decimal("0.00001")
 CAP: Final = Decimal(1000)

@@ -1,14 +1,16 @@
-"""The demonstration's federation: a made-up group trains together, and is measured as only made-up people may be.
+"""The demonstration: a made-up group's exports become records, train together, and are measured as nobody else may be.
 
 Nothing of the measuring is charged to anybody: figures computed without noise on the people themselves would be a
 release of their own, and are shown here because these people do not exist. The models are measured on others drawn
-from the same truth, who are in no site's table.
+from the same truth, who are in no site's records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -20,20 +22,27 @@ from federation.group import KEYS_FILE, create_group
 from federation.site import create_site
 from federation.training_run import Settings
 from models.evaluation import auc, fit_noisy, fit_pooled
+from models.explanation import explain
 from models.features import GRID, FeatureSpace
 from models.planning import gradient_clip, plan_at_epsilon
 from models.release import SHARED, Release, read_release
 from models.training import SiteSums
 from privacy.accounting import mu_squared_for
 from privacy.certificate import Certificate, open_certificate
+from privacy.errors import Refused
 from privacy.plan import written
 from privacy.randomness import secure_source
 from privacy.release_files import CERTIFICATE
 from privacy.trust_roots import TrustRoots
 from records.contract import Contract, load_contract
+from records.intake import ingest_file
 from records.minimize import MinimizedRows, minimized_rows
-from records.sample_group import SampleGroup, write_sample_group
-from records.table import joined, read_table
+from records.registry import load_registry
+from records.sample.exports import SampleExports, SiteExports, write_sample_exports
+from records.sample.group import write_sample_group
+from records.snapshot import features_of, snapshot
+from records.store import create_store, open_store
+from records.table import Table, joined, read_table
 
 USE_CASE: Final = "retention"
 EPSILON: Final = Decimal("1")
@@ -42,13 +51,36 @@ YEARLY_EPSILON: Final = Decimal("3")
 """Each made-up site's ledger is capped at the mu² of this epsilon."""
 OTHERS: Final = 4
 """How many further groups are drawn to measure on, each as large as the one that trains."""
+RECORDS: Final = "records"
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
+class SiteIntake:
+    """What became of one site's exports.
+
+    Attributes:
+        rows: read from its exports.
+        facts: written to its store.
+        quarantined: rows that did not get in, by reason.
+        people: in the rows that may be used for the use case.
+        left_out: people who are in the records and not in those rows, by reason.
+        folder: its records.
+    """
+
+    site: str
+    rows: int
+    facts: int
+    quarantined: Mapping[str, int]
+    people: int
+    left_out: Mapping[str, int]
+    folder: Path
+
+
+@dataclass(frozen=True)
 class SiteFigures:
-    """One site's line of the demonstration's table; AUC on people who are in no table, without noise."""
+    """One site's line of the demonstration's table; AUC on people who are in no records, without noise."""
 
     site: str
     people: int
@@ -69,8 +101,14 @@ class Demonstrated:
     release: Path
     keys: Path
     certificate: Certificate
+    intake: tuple[SiteIntake, ...]
     sites: tuple[SiteFigures, ...]
     person: dict[str, Any]
+
+    @property
+    def records(self) -> list[Path]:
+        """The sites' records folders."""
+        return [site.folder for site in self.intake]
 
     def to_document(self) -> dict[str, Any]:
         """The JSON of `kith demo --json`, without the service's part."""
@@ -81,45 +119,85 @@ class Demonstrated:
             "epsilon": cost.epsilon,
             "delta": cost.delta,
             "mu2": cost.mu2,
+            "intake": [asdict(site) | {"folder": str(site.folder)} for site in self.intake],
             "sites": [asdict(site) for site in self.sites],
-            "figures": "AUC on made-up people who are in no site's table; only a demonstration may show them uncharged",
+            "figures": "AUC on made-up people who are in no records; only a demonstration may show it uncharged",
         }
 
 
 def demonstrate(folder: Path, run: str, seed: int, progress: Progress) -> Demonstrated:
-    """Make the sample group under `folder`, train it embedded under differential privacy, and measure what came out.
+    """Export, take in, train under differential privacy and measure a made-up group, all under `folder`.
 
     Raises:
         KithError: whatever goes wrong in the run; `folder` must not hold an earlier one.
     """
-    sample = write_sample_group(folder / "exports", seed)
-    contract = load_contract(sample.contract)
+    progress("writing the made-up group's exports", 1, 1)
+    exports = write_sample_exports(folder / "exports", seed, datetime.now(UTC).date())
+    contract = load_contract(exports.contract)
+    taken = [_taken_in(site, folder / "sites" / str(n), contract, progress) for n, site in enumerate(exports.sites)]
+    intake, tables = tuple(site for site, _ in taken), [table for _, table in taken]
+    release, keys, certificate = _trained(folder, run, exports, intake, progress)
+    model = read_release(release)
+    others = _others(folder / "others", seed, contract)
+    rows = minimized_rows(joined(tables, "sample group"), contract)
+    figures = _measured(rows, contract, model, others, certificate, progress)
+    return Demonstrated(
+        run, folder, release, keys, certificate, intake, figures, _person(model, contract, rows, tables, intake)
+    )
+
+
+def _taken_in(exports: SiteExports, folder: Path, contract: Contract, progress: Progress) -> tuple[SiteIntake, Table]:
+    """One site's exports through their connectors into its own records, and the rows that may be used."""
+    registry, now = load_registry(), datetime.now(UTC)
+    place = folder / RECORDS
+    store = create_store(place, exports.name)
+    counted: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for done, feed in enumerate(exports.feeds, start=1):
+        progress(f"taking in {exports.name}: {feed.path.name}", done, len(exports.feeds))
+        found = ingest_file(store, registry, feed.mapping, feed.path, feed.as_of, now)
+        counted.update(rows=found.rows, facts=found.written)
+        reasons.update(found.reasons)
+    usable = snapshot(store, registry, contract, now)
+    store.close()
+    site = SiteIntake(
+        site=exports.name,
+        rows=counted["rows"],
+        facts=counted["facts"],
+        quarantined=dict(reasons),
+        people=len(usable.table.frame),
+        left_out=dict(usable.left_out),
+        folder=place,
+    )
+    return site, usable.table
+
+
+def _trained(
+    folder: Path, run: str, exports: SampleExports, intake: tuple[SiteIntake, ...], progress: Progress
+) -> tuple[Path, Path, Certificate]:
+    """A release of the whole group, the keys to pin, and the certificate."""
+    contract = exports.contract.resolve()
     cap = Decimal(written(mu_squared_for(YEARLY_EPSILON, DELTA)))
     places = [
-        create_site(folder / "sites" / str(n), site.name, site.table.resolve(), sample.contract.resolve(), cap, DELTA)
-        for n, site in enumerate(sample.sites)
+        create_site(site.folder.parent, site.site, site.folder.resolve(), contract, cap, DELTA) for site in intake
     ]
-    create_group(folder / "group", sample.contract, places)
+    create_group(folder / "group", contract, places)
     settings = Settings(run, USE_CASE, EPSILON, DELTA, "local")
     release = run_embedded(folder / "group", [site.folder for site in places], settings, folder, progress)
     keys = folder / "group" / KEYS_FILE
-    coordinator = TrustRoots.read(keys).coordinator
-    certificate, _ = open_certificate((release / CERTIFICATE).read_bytes(), coordinator)
-    model = read_release(release)
-    others = _others(folder / "others", seed, contract)
-    figures = _measured(sample, contract, model, others, certificate, progress)
-    return Demonstrated(run, folder, release, keys, certificate, figures, _person(model, contract, others))
+    certificate, _ = open_certificate((release / CERTIFICATE).read_bytes(), TrustRoots.read(keys).coordinator)
+    return release, keys, certificate
 
 
 def _others(folder: Path, seed: int, contract: Contract) -> MinimizedRows:
-    """People drawn from the same truth who are in no site's table."""
+    """People drawn from the same truth who are in no site's records."""
     groups = [write_sample_group(folder / str(n), seed + 1000 + n) for n in range(OTHERS)]
     tables = [read_table(site.table) for group in groups for site in group.sites]
-    return minimized_rows(joined(tables, "people who are in no table"), contract)
+    return minimized_rows(joined(tables, "people who are in no records"), contract)
 
 
 def _measured(
-    sample: SampleGroup,
+    rows: MinimizedRows,
     contract: Contract,
     model: Release,
     others: MinimizedRows,
@@ -128,7 +206,6 @@ def _measured(
 ) -> tuple[SiteFigures, ...]:
     space = FeatureSpace.from_contract(contract)
     clip = float(gradient_clip(space))
-    rows = minimized_rows(joined([read_table(site.table) for site in sample.sites], "sample group"), contract)
     pooled = fit_pooled(space, space.design(rows), rows.label)
     design = space.design(others)
     noise = secure_source()
@@ -157,17 +234,30 @@ def _measured(
     return tuple(figures)
 
 
-def _person(model: Release, contract: Contract, others: MinimizedRows) -> dict[str, Any]:
-    """The request body for the made-up person whom the largest site's model scores highest."""
+def _person(
+    model: Release, contract: Contract, rows: MinimizedRows, tables: list[Table], intake: tuple[SiteIntake, ...]
+) -> dict[str, Any]:
+    """The request body for the made-up person of the largest site whom its model scored highest as of its day.
+
+    It is somebody who is still there and of whom the model does not abstain today: else there is nothing to decide.
+    Features are read from the site's records when they are needed, so the body names the person and nothing else.
+    """
     largest = max(contract.site.sites, key=lambda site: site.people_at_most).name
-    here = others.take(others.site == others.site_names.index(largest))
-    best = int(np.argmax(model.scorers[largest].scores(model.space.design(here))))
-    features: dict[str, Any] = {}
-    for column in contract.features:
-        if column.name in here.numbers:
-            number = float(here.numbers[column.name][best])
-            features[column.name] = None if np.isnan(number) else number
-        else:
-            code = int(here.codes[column.name][best])
-            features[column.name] = None if code < 0 else column.values[code]
-    return {"use_case": USE_CASE, "site": largest, "employee": "made-up-person-1", "features": features}
+    here = rows.take(rows.site == contract.site.names.index(largest))
+    order = np.argsort(-model.scorers[largest].scores(model.space.design(here)))
+    keys = joined(tables, "sample group").column("employee_key")
+    columns = [feature.column for feature in model.space.features]
+    store = open_store(next(site.folder for site in intake if site.site == largest))
+    try:
+        for position in order:
+            subject = str(keys.iloc[int(here.row[position])])
+            try:
+                known = features_of(store, load_registry(), USE_CASE, subject, datetime.now(UTC))
+            except Refused:  # has left since
+                continue
+            told = explain(model.scorers[largest], {column: known[column] for column in columns}, model.use_case)
+            if told.abstained is None:
+                return {"use_case": USE_CASE, "site": largest, "employee": subject}
+    finally:
+        store.close()
+    raise Refused(f"{largest}: expected somebody of whom the model tells anything today, got nobody")

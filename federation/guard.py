@@ -1,4 +1,4 @@
-"""The site's side of a run. It alone opens the site's table, ledger and key, and what it returns may leave.
+"""The site's side of a run. It alone opens the site's records, ledger and key, and what it returns may leave.
 
 Rules:
     1. A plan is served only if it is canonical, names this site and this site's feature space, is for a use case the
@@ -7,12 +7,12 @@ Rules:
        from the contract and believes nothing it is told.
     3. The whole plan is reserved in the ledger before anything is read, at its first release; a plan over budget is
        refused there.
-    4. Every contribution is charged, on disk, before the table is opened. No table is kept from one run to
-       another, nor after a run's end.
+    4. Every contribution is charged, on disk, before the rows are read. No rows are kept from one run to another, nor
+       after a run's end, nor once the records that they were read from have changed.
     5. A repeated request gets the same bytes and no new charge.
-    6. What leaves is a sum with its noise and the site's signature under it. Before the table is opened an error leaves
-       in words; from then on all that leaves of any failure is that there was one, since its words would depend on the
-       rows. That there was one still does: a site checks its table (`kith contract check`) before it takes part.
+    6. What leaves is a sum with its noise and the site's signature under it. Before rows are read an error leaves in
+       words; from then on all that leaves of any failure is that there was one, since its words would depend on the
+       rows. That there was one still does: a site looks at its records (`kith records report`) before it takes part.
     7. The state is the coordinator's word: weights outside the public range are refused before anything is charged.
 """
 
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from federation.code_digest import code_digest
 from federation.site import Site, load_site
+from federation.source import Source, source_of
 from models.features import FeatureSpace
 from models.planning import LARGEST_WEIGHT, SECOND_MOMENTS, Shape, gradient_clip, mechanism
 from privacy import amounts
@@ -40,8 +41,7 @@ from privacy.mechanisms import gaussian_sum
 from privacy.plan import Plan
 from privacy.receipt import Receipt, sign_receipt
 from records.contract import load_contract
-from records.minimize import minimized_rows
-from records.table import read_table
+from records.minimize import MinimizedRows
 
 if TYPE_CHECKING:
     from models.training import SiteSums
@@ -106,7 +106,8 @@ class EmbeddedGuard:
         self._noise = site.noise_source()
         self._contract = load_contract(site.contract)
         self._space = FeatureSpace.from_contract(self._contract)
-        self._snapshot: tuple[str, SiteSums] | None = None
+        self._run: tuple[str, Source] | None = None
+        self._of_rows: tuple[MinimizedRows, SiteSums] | None = None
 
     def contribute(self, request: Request) -> Contribution:
         """Answer one release of a plan; see `Guard.contribute`."""
@@ -129,7 +130,7 @@ class EmbeddedGuard:
     def finish(self, run: str) -> bytes:
         """End a run; see `Guard.finish`."""
         self._ledger.end(run)
-        self._snapshot = None
+        self._run = self._of_rows = None
         return self._ledger.excerpt(run, self._signer).to_bytes()
 
     def _accepted(self, plan: Plan) -> Plan:
@@ -168,15 +169,18 @@ class EmbeddedGuard:
             logger.error(
                 "run %s at %s: %s", run, self._site.name, error if isinstance(error, KithError) else type(error)
             )
-            raise Refused(f"site {self._site.name!r}: its table can not be used; its own log says why") from None
+            raise Refused(f"site {self._site.name!r}: its rows can not be used; its own log says why") from None
 
     def _sums(self, run: str) -> SiteSums:
-        if self._snapshot is None or self._snapshot[0] != run:  # rule 4
+        """The sums over the rows as they may be used at this moment (rule 4)."""
+        if self._run is None or self._run[0] != run:
+            self._run = run, source_of(self._site, self._contract)
+        rows = self._run[1].rows()
+        if self._of_rows is None or self._of_rows[0] is not rows:
             from models.training import SiteSums  # torch and opacus: seconds that a refused plan need not wait for
 
-            rows = minimized_rows(read_table(self._site.table), self._contract, sites=[self._site.name])
-            self._snapshot = run, SiteSums(self._space, rows, float(gradient_clip(self._space)))
-        return self._snapshot[1]
+            self._of_rows = rows, SiteSums(self._space, rows, float(gradient_clip(self._space)))
+        return self._of_rows[1]
 
     def _receipt(self, request: Request, plan: Plan, state: str, charge: Charge, values: bytes) -> bytes:
         receipt = Receipt(

@@ -33,14 +33,15 @@ class Site:
     Attributes:
         folder: the site's folder; everything in it belongs to the guard.
         name: as in the group's plan.
-        table, contract: where the site's table and the group's contract are.
+        source: where its rows are: a records folder, or a table's file.
+        contract: where the group's contract is.
         use_cases: purposes the site takes part in.
         noise: "os", or "seeded-for-tests:<seed>", which every receipt then says and every verifier refuses.
     """
 
     folder: Path
     name: str
-    table: Path
+    source: Path
     contract: Path
     use_cases: tuple[str, ...]
     noise: str
@@ -74,7 +75,7 @@ class Site:
 
 
 def create_site(
-    folder: Path, name: str, table: Path, contract: Path, mu_squared_cap: Decimal, delta: Decimal, noise: str = OS
+    folder: Path, name: str, source: Path, contract: Path, mu_squared_cap: Decimal, delta: Decimal, noise: str = OS
 ) -> Site:
     """A new site: its folder with a key and an empty ledger under a cap on mu².
 
@@ -87,7 +88,7 @@ def create_site(
     Ledger.create(folder / LEDGER_FILE, name, mu_squared_cap, delta).close()
     document = {
         "name": name,
-        "table": str(table),
+        "source": str(source),
         "contract": str(contract),
         "use_cases": ["retention"],
         "noise": noise,
@@ -109,7 +110,7 @@ def load_site(folder: Path) -> Site:
         site = Site(
             folder=folder,
             name=_text(fields.pop("name")),
-            table=folder / _text(fields.pop("table")),
+            source=folder / _text(fields.pop("source")),
             contract=folder / _text(fields.pop("contract")),
             use_cases=tuple(_text(case) for case in fields.pop("use_cases")),
             noise=_text(fields.pop("noise")),
@@ -117,7 +118,9 @@ def load_site(folder: Path) -> Site:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected a site's file, got {type(error).__name__}") from None
     if fields:
-        raise InputError(f"{path}: expected only name, table, contract, use_cases, noise; got {', '.join(fields)[:80]}")
+        raise InputError(
+            f"{path}: expected only name, source, contract, use_cases, noise; got {', '.join(fields)[:80]}"
+        )
     return site
 
 

@@ -87,7 +87,8 @@ def _reason(scorer: AdditiveScorer, term: Term, score: float, value: Value, use_
     direction = "neutral" if abs(effect) < NEUTRAL else ("raises" if effect > 0 else "lowers")
     name = column.replace("_", " ")
     unit = next((f.unit for f in scorer.space.features if isinstance(f, NumberFeature) and f.column == column), "")
-    shown = "is not recorded" if value is None else f"is {value}{' ' + unit if unit else ''}"
+    told = f"{value:.4g}" if isinstance(value, float) else value
+    shown = "is not recorded" if value is None else f"is {told}{' ' + unit if unit else ''}"
     if direction == "neutral":
         words = f"makes next to no difference to {use_case.outcome}"
     elif scorer.space.link == LOGISTIC:

@@ -1,4 +1,4 @@
-"""Ed25519 signatures (RFC 8032): the only file that imports `cryptography`.
+"""Ed25519 signatures (RFC 8032), behind two protocols and a key URI.
 
 A key is known by `keyid`, the sha256 (hex) of its 32 raw public bytes.
 """

@@ -25,6 +25,10 @@ A contract is a TOML file:
     [site.people_at_most]
     "Halden Precision" = 3500
 
+    [moment]                            # if rows are drawn from a site's records
+    as_of = 2025-09-30                  # the day as which they are read
+    horizon_months = 12                 # how long after it the label is known
+
     [columns.overtime_hours]
     kind = "number"                     # or "category" or "ordered" with values, or "text"
     low = 0
@@ -37,15 +41,15 @@ A contract is a TOML file:
 from __future__ import annotations
 
 import math
-import re
-import tomllib
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from privacy.errors import InputError
 from privacy.plan import SiteBound
 from records.table import MAX_COLUMNS, MAX_NAME, is_shown
+from records.toml_section import load_toml
 
 MAX_BYTES: Final = 2**20
 MAX_VALUES: Final = 500
@@ -53,6 +57,9 @@ MAX_VALUE: Final = 200
 MAX_SITES: Final = 10_000
 MAX_PEOPLE: Final = 10**9
 MAX_NUMBER: Final = 1e100
+FIRST_YEAR: Final = 1900
+LAST_YEAR: Final = 2200
+MAX_HORIZON_MONTHS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,14 @@ class SiteColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """As when a site's records are read: features as of a day, the label `horizon_months` (1 to 60) after it."""
+
+    as_of: date
+    horizon_months: int
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """What may be learned from a table of people, and by which public bounds.
 
@@ -166,6 +181,7 @@ class Contract:
         employee: the column that names a row's employee, or None if every row is another one.
         columns: all declared columns, in the file's order.
         unconfirmed: the places ("label", "site", "columns.age") that a person has still to confirm.
+        moment: as when rows are drawn from a site's records, or None for a table that is given.
     """
 
     purpose: str
@@ -174,6 +190,7 @@ class Contract:
     employee: str | None
     columns: tuple[Column, ...]
     unconfirmed: tuple[str, ...]
+    moment: Moment | None = None
 
     @property
     def features(self) -> tuple[NumberColumn | CategoryColumn | OrderedColumn, ...]:
@@ -210,13 +227,7 @@ def parse_contract(text: str, where: str = "contract") -> Contract:
     """
     if len(text) > MAX_BYTES:
         raise InputError(f"{where}: expected at most {MAX_BYTES} characters, got {len(text)}")
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError, OverflowError) as error:
-        # tomllib's own words may quote the text, which is a table if the two were swapped: only the place is passed on.
-        place = re.search(r"at line \d+, column \d+", str(error))
-        raise InputError(f"{where}: expected TOML, got something else{f' {place.group()}' if place else ''}") from None
-    return _contract(_Section(document, where, "", []))
+    return _contract(_Section(load_toml(text, where), where, "", []))
 
 
 class _Section:
@@ -258,6 +269,12 @@ class _Section:
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER:
             return float(value)
         raise self.fail(key, "a finite number", _came(value))
+
+    def day(self, key: str) -> date:
+        value = self._fields.pop(key, None)
+        if isinstance(value, date) and not isinstance(value, datetime) and FIRST_YEAR <= value.year <= LAST_YEAR:
+            return value
+        raise self.fail(key, f"a date (without quotes) from {FIRST_YEAR} to {LAST_YEAR}", _came(value))
 
     def bounds(self) -> tuple[float, float]:
         low, high = self.number("low"), self.number("high")
@@ -325,6 +342,7 @@ def _contract(top: _Section) -> Contract:
     employee = top.text("employee", MAX_NAME) if top.has("employee") else None
     label = _label(top.section("label"))
     site = _site(top.section("site"))
+    moment = _moment(top.section("moment")) if top.has("moment") else None
     section = top.section("columns")
     columns = tuple(_column(name, section.section(name), purpose) for name in section.names(MAX_COLUMNS))
     for name in (label.column, site.column, employee):
@@ -333,7 +351,7 @@ def _contract(top: _Section) -> Contract:
     if len({label.column, site.column, employee}) < 3:
         raise top.fail("label, site, employee", "three different columns", "one twice")
     top.close()
-    contract = Contract(purpose, label, site, employee, columns, tuple(top.unconfirmed))
+    contract = Contract(purpose, label, site, employee, columns, tuple(top.unconfirmed), moment)
     if not contract.features:
         raise section.fail("", "at least one column with train = true", "none")
     return contract
@@ -351,6 +369,14 @@ def _label(section: _Section) -> Label:
         label = NumberLabel(column, low, high, section.text("unit", default=""))
     section.close()
     return label
+
+
+def _moment(section: _Section) -> Moment:
+    as_of, months = section.day("as_of"), section.number("horizon_months")
+    if not 1 <= months <= MAX_HORIZON_MONTHS or months != int(months):
+        raise section.fail("horizon_months", f"a whole number from 1 to {MAX_HORIZON_MONTHS}", _came(months))
+    section.close()
+    return Moment(as_of, int(months))
 
 
 def _site(section: _Section) -> SiteColumn:

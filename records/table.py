@@ -193,7 +193,7 @@ def _open_text(path: Path, name: str, where: str) -> _CheckedText:
 
 def _read_text(path: Path, name: str, where: str) -> tuple[list[str], pa.Table]:
     """Header and rows; the header is read as a first row, so that a row of another length can not hide."""
-    separator = "\t" if ".tsv" in name[-7:] else _separator(path, name, where)
+    separator = _separator(path, name, where)
     uneven: list[tuple[int, int, int]] = []
 
     def note(row: Any) -> str:
@@ -225,12 +225,18 @@ def _read_text(path: Path, name: str, where: str) -> tuple[list[str], pa.Table]:
 
 
 def _separator(path: Path, name: str, where: str) -> str:
-    """The separator that the first line holds most of, outside quotes; a comma if none."""
+    """A tab in .tsv, else the separator that the first line holds most of, outside quotes; a comma if none.
+
+    Raises:
+        InputError: if it parts the header into too many columns; pyarrow would take 8 KiB for each before it says so.
+    """
     with _open_text(path, name, where) as stream:
-        head = (stream.read(HEADER_BYTES) or b"").decode("utf-8-sig", errors="ignore").lstrip()
+        head = (stream.read(HEADER_BYTES) or b"").decode("utf-8-sig", errors="ignore").lstrip("\r\n ")
     lines = head.splitlines()
     unquoted = re.sub(r'"[^"]*"', "", lines[0]) if lines else ""
-    return max(SEPARATORS, key=unquoted.count)
+    separator = "\t" if ".tsv" in name[-7:] else max(SEPARATORS, key=unquoted.count)
+    _check_columns(unquoted.count(separator) + 1, where)
+    return separator
 
 
 def _what_arrow_met(error: Exception, uneven: list[tuple[int, int, int]]) -> str:

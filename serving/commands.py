@@ -19,6 +19,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port.")] = DEFAULT_PORT,
     keys: Annotated[Path | None, typer.Option(help="Keys that the releases must be signed with.")] = None,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(help="A site's records folder, to read features from and take SCIM and xAPI into; repeat."),
+    ] = None,
     database: Annotated[
         str | None,
         typer.Option(envvar="KITH_DATABASE", help="SQLAlchemy URL; a SQLite file in the state folder if none."),
@@ -31,18 +35,20 @@ def serve(
 
     if keys is None:
         print(f"warning: {SELF_ASSERTED}", file=sys.stderr)
-    launch.serve(releases, host, port, pinned=keys, database=database, state=state)
+    launch.serve(releases, host, port, pinned=keys, records=records or (), database=database, state=state)
 
 
 @app.command()
 def token(
-    role: Annotated[str, typer.Option(help="employee, manager, reviewer, hr_partner, privacy_officer, auditor, …")],
+    role: Annotated[
+        str, typer.Option(help="employee, reviewer, hr_partner, privacy_officer, auditor, source_system, …")
+    ],
     subject: Annotated[str, typer.Option(help="Whom the token is for.")],
     site: Annotated[str, typer.Option(help="The site it reaches; * for auditors and privacy officers.")],
-    hours: Annotated[float, typer.Option(help="How long it is good for, 24 at most.")] = 8.0,
+    hours: Annotated[float, typer.Option(help="How long it is good for; 24 at most, 8784 for a source_system.")] = 8.0,
     state: Annotated[Path, typer.Option(help="Folder of the token keys.")] = DEFAULT_STATE,
 ) -> None:
-    """Print a bearer token for a trial."""
+    """Print a token for a trial: a bearer token; for a source_system also a password for HTTP Basic."""
     from serving.identity import issue_token
 
     print(issue_token(state, role, subject, site, hours))

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse
 
-from serving import decisions, problems
+from serving import decisions, problems, sources
 from serving.decisions import DecideRequest, ItemDetail, ItemList, Status
 from serving.identity import OPERATIONS, Identity
 from serving.problems import PROBLEM_TYPES, Problem
@@ -18,6 +18,11 @@ from serving.recommendations import Desk, ExplainAnswer, ExplainRequest, Id, Rec
 
 TITLE: Final = "Kith"
 VERSION: Final = "1"
+DESCRIPTION: Final = (
+    "Recommendations under differential privacy; people decide. Errors are RFC 9457 problems."
+    " Source systems write to what standards describe, not this document: SCIM 2.0 (RFC 7644) at /scim/v2, whose own"
+    " errors are SCIM's, and xAPI 1.0.3 statements at /xapi."
+)
 _PROBLEM: Final = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance"],
@@ -122,6 +127,10 @@ def problem_type(name: Annotated[str, Path(max_length=64)]) -> dict[str, Any]:
     return {"type": kind.uri, "status": kind.status, "title": kind.title}
 
 
+app.mount("/scim/v2", sources.SCIM)
+app.mount("/xapi", sources.XAPI)
+
+
 @app.exception_handler(Problem)
 async def _told(_: Request, problem: Problem) -> JSONResponse:
     return problem.response()
@@ -154,7 +163,7 @@ def contract() -> dict[str, Any]:
         title=TITLE,
         version=VERSION,
         openapi_version="3.1.0",
-        description="Recommendations under differential privacy; people decide. Errors are RFC 9457 problems.",
+        description=DESCRIPTION,
         routes=[*_served_by_bentoml.routes, *app.routes],
     )
     document.setdefault("components", {})["securitySchemes"] = {

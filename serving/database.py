@@ -8,30 +8,26 @@ Rules, kept by the database itself (triggers of the migrations), whatever progra
    deleted.
 4. Nobody decides twice on one recommendation, on their own request, on themselves, or on one not proposed.
 
-SQLite is the embedded default; any other database that SQLAlchemy and the migrations know (PostgreSQL) goes by URL.
+SQLite is the embedded default; PostgreSQL goes by URL. How they are opened is `records.databases`' business.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import CheckConstraint, Engine, ForeignKey, Text, UniqueConstraint, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import CheckConstraint, ForeignKey, Text, UniqueConstraint
+from sqlalchemy.engine import URL
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from privacy.errors import InputError, KithError
+from privacy.errors import InputError
+from records import databases
 
-SCHEMA: Final = "0001"
-"""Revision of the newest migration; a test holds it against the migrations."""
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_WRITES: Final = "kith_writes"
-_BUSY_SECONDS: Final = 20
+SCHEMA: Final = databases.Schema(Path(__file__).parent / "migrations" / "versions", "alembic_version", "0001")
+"""A test holds its revision against the migrations."""
 
 
 class Base(DeclarativeBase):
@@ -105,12 +101,12 @@ class Store:
         Raises:
             InputError: if the URL or its driver is unknown.
         """
-        self._engine = _engine(url)
+        self._engine = databases.create_engine_for(_located(url))
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state and writes nothing."""
-        with Session(self._engine) as session:
+        with databases.reading(self._engine) as connection, Session(connection) as session:
             yield session
 
     @contextmanager
@@ -119,17 +115,20 @@ class Store:
 
         On SQLite it holds the write lock from its first statement, so what it read still holds when it writes.
         """
-        connection = self._engine.connect().execution_options(**{_WRITES: True})
-        with connection, Session(connection, expire_on_commit=False) as session, session.begin():
+        with (
+            databases.writing(self._engine) as connection,
+            Session(connection, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     def is_current(self) -> bool:
         """Whether the database answers and its schema is this program's."""
         try:
-            with self._engine.connect() as connection:
-                return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == SCHEMA
-        except SQLAlchemyError:
+            databases.require(self._engine, SCHEMA)
+        except InputError:
             return False
+        return True
 
     def close(self) -> None:
         """Close idle connections."""
@@ -143,20 +142,7 @@ def migrate(url: str) -> None:
         InputError: if the URL is unusable.
         KithError: if the database refuses.
     """
-    from alembic import command
-    from alembic.config import Config
-
-    parsed = _parsed(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        _create_private(Path(str(parsed.database)))
-    config = Config(attributes={"engine": (engine := _engine(url))})
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    try:
-        command.upgrade(config, "head")
-    except SQLAlchemyError as error:
-        raise KithError(f"database: expected to bring it to schema {SCHEMA}, got {type(error).__name__}") from None
-    finally:
-        engine.dispose()
+    databases.create(_located(url), SCHEMA)
 
 
 def now() -> str:
@@ -164,42 +150,5 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError):
-        raise InputError("database: expected a SQLAlchemy URL such as sqlite:///kith.db, got otherwise") from None
-
-
-def _engine(url: str) -> Engine:
-    parsed = _parsed(url)
-    try:
-        # hide_parameters: what is written are people's values, and driver errors would repeat them.
-        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=parsed.get_backend_name() != "sqlite")
-    except (ImportError, SQLAlchemyError):
-        raise InputError(f"database: expected an installed driver, got none for {parsed.drivername}") from None
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    """Per connection: transactions are ours (not the driver's), a write-ahead log, durable commits, foreign keys."""
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_SECONDS * 1000}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Any) -> None:
-    """A writer takes the lock at once: upgrading a read lock later can only fail."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN")
-
-
-def _create_private(path: Path) -> None:
-    """An empty file that only its owner can read; SQLite gives its side files the same mode."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise InputError(f"database: expected a file that can be written at {path}, got {error.strerror}") from None
+def _located(url: str) -> URL:
+    return databases.located(url, Path())

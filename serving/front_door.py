@@ -3,9 +3,9 @@
 Rules
 1. Without a valid token nothing is reached but the probes in `OPEN`.
 2. Only what `identity.OPERATIONS` lists is reached, only by the roles it lists.
-3. A body is JSON by its content type (never a pickle or a form), whole, and at most `MAX_BODY` bytes.
-4. Every error leaves as a problem (RFC 9457), also the one of taking longer than `TIMEOUT_SECONDS`; texts of the
-   frameworks do not leave at all.
+3. A body is JSON by its content type (never a pickle or a form), whole, and at most as long as its operation takes.
+4. Every error leaves as a problem (RFC 9457), also the one of taking longer than `TIMEOUT_SECONDS`, or as the standard
+   of its operation has it; texts of the frameworks do not leave at all.
 5. Nothing of a request's content is logged.
 """
 
@@ -17,19 +17,19 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import problems
-from serving.identity import TokenVerifier, check_permission, find_operation
+from serving.identity import Operation, TokenVerifier, check_permission, find_operation
 from serving.problems import Problem
 from serving.settings import Settings
 from serving.value_free_logs import described
 
 OPEN: Final = frozenset({"/livez", "/readyz", "/healthz"})
-MAX_BODY: Final = 64 * 2**10
+_HELD_BODY: Final = 64 * 2**10
 TIMEOUT_SECONDS: Final = 30.0
 _ALWAYS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -59,7 +59,8 @@ class FrontDoor:
         way_out = _WayOut(send)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                body = await self._admit(scope, receive)
+                operation, body = await self._admit(scope, receive)
+                way_out.passes = (problems.MEDIA_TYPE, operation.errors)
                 await self._app(scope, _replayed(body, receive), way_out.send)
             if way_out.held is None:
                 return
@@ -73,24 +74,26 @@ class FrontDoor:
         if not way_out.started:
             await response(scope, receive, way_out.plain)
 
-    async def _admit(self, scope: Scope, receive: Receive) -> bytes:
-        """Rules 1 to 3; the identity goes into the request's state, the whole body is returned."""
+    async def _admit(self, scope: Scope, receive: Receive) -> tuple[Operation, bytes]:
+        """Rules 1 to 3; the identity goes into the request's state, operation and whole body are returned."""
         headers = Headers(scope=scope)
         identity = self._tokens.identify(headers.getlist("authorization"))
         operation = find_operation(scope["method"], scope["path"])
         check_permission(identity, operation)
         scope.setdefault("state", {})["identity"] = identity
-        if operation.method != "POST":
-            return b""
-        _check_content_type(headers)
-        return await _whole_body(headers, receive)
+        if operation.method not in ("POST", "PUT", "PATCH"):
+            return operation, b""
+        body = await _whole_body(headers, receive, operation.max_body)
+        if body or "content-type" in headers:
+            _check_content_type(headers, operation.media_types)
+        return operation, body
 
 
 def unexpected(error: Exception) -> JSONResponse:
     """The answer to an exception that nobody meant: it tells nothing, and where it arose is in the log (rule 5)."""
     instance = problems.new_instance()
     log.error("%s %s", instance, described(type(error), error.__traceback__))
-    name = "unavailable" if isinstance(error, OperationalError) else "internal"
+    name = "unavailable" if isinstance(error.__cause__ or error, OperationalError | InternalError) else "internal"
     return Problem(name, "The log has an entry under this instance.").response(instance)
 
 
@@ -101,10 +104,12 @@ class _WayOut:
         started: whether anything has been passed on.
         held: status of the response that was held, or None.
         body: its first bytes.
+        passes: media types of errors that may leave as they are.
     """
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self.passes: tuple[str, ...] = (problems.MEDIA_TYPE,)
         self.started = False
         self.held: int | None = None
         self.body = b""
@@ -118,16 +123,15 @@ class _WayOut:
 
     async def send(self, message: Message) -> None:
         """Pass on, or hold back."""
-        if message["type"] == "http.response.start" and message["status"] >= 400 and not _is_problem(message):
+        if message["type"] == "http.response.start" and message["status"] >= 400 and not self._passes(message):
             self.held = message["status"]
         elif self.held is None:
             await self.plain(message)
         elif message["type"] == "http.response.body":
-            self.body += message.get("body", b"")[: MAX_BODY - len(self.body)]
+            self.body += message.get("body", b"")[: _HELD_BODY - len(self.body)]
 
-
-def _is_problem(start: Message) -> bool:
-    return Headers(raw=start["headers"]).get("content-type", "").startswith(problems.MEDIA_TYPE)
+    def _passes(self, start: Message) -> bool:
+        return Headers(raw=start["headers"]).get("content-type", "").partition(";")[0] in self.passes
 
 
 def _problem_for(status: int, body: bytes) -> Problem:
@@ -143,22 +147,22 @@ def _problem_for(status: int, body: bytes) -> Problem:
     return problems.from_status(status)
 
 
-def _check_content_type(headers: Headers) -> None:
+def _check_content_type(headers: Headers, media_types: tuple[str, ...]) -> None:
     """Rule 3: one content type, JSON, in UTF-8, not compressed."""
     types = headers.getlist("content-type")
     media_type, _, parameters = (types[0] if len(types) == 1 else "").partition(";")
     charset = parameters.strip().lower().replace('"', "")
     plain = headers.get("content-encoding", "identity") == "identity"
-    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8") or not plain:
-        accepted = {"Accept": "application/json"}
-        raise Problem("unsupported-media-type", "Expected Content-Type: application/json.", accepted)
+    if media_type.strip().lower() not in media_types or charset not in ("", "charset=utf-8") or not plain:
+        accepted = {"Accept": ", ".join(media_types)}
+        raise Problem("unsupported-media-type", f"Expected Content-Type: {media_types[0]}.", accepted)
 
 
-async def _whole_body(headers: Headers, receive: Receive) -> bytes:
-    """Rule 3: read at most `MAX_BODY` bytes, whatever the client declares."""
-    too_large = Problem("body-too-large", f"Expected at most {MAX_BODY} bytes.", {"Connection": "close"})
+async def _whole_body(headers: Headers, receive: Receive, most: int) -> bytes:
+    """Rule 3: read at most so many bytes, whatever the client declares."""
+    too_large = Problem("body-too-large", f"Expected at most {most} bytes.", {"Connection": "close"})
     declared = headers.get("content-length", "0")
-    if not (declared.isascii() and declared.isdigit()) or int(declared[:12]) > MAX_BODY:
+    if not (declared.isascii() and declared.isdigit()) or int(declared[:12]) > most:
         raise too_large
     body = bytearray()
     while True:
@@ -166,7 +170,7 @@ async def _whole_body(headers: Headers, receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise Problem("malformed-body", "Expected a whole body.")
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
+        if len(body) > most:
             raise too_large
         if not message.get("more_body", False):
             return bytes(body)

@@ -3,10 +3,12 @@
 Rules
 1. A request without a valid token reaches nothing but the liveness and readiness probes.
 2. A token is valid if it is signed with EdDSA by a key in the JWKS file, with issuer, audience and all claims present,
-   inside its time, and not longer-lived than `LONGEST_HOURS`. The verifier needs public keys only, and no network.
+   inside its time, and not longer-lived than `LONGEST_HOURS`, or `SOURCE_HOURS` where it is a source system's and
+   nothing else. The verifier needs public keys only, and no network.
 3. What is not in `OPERATIONS` does not exist, whatever the framework underneath would answer.
 4. A role may do what `OPERATIONS` says and nothing else.
 5. A token reaches the items of its own site; only auditors and privacy officers may hold one for every site ("*").
+6. A source system sends its token as it can: as a bearer token, or as the password of HTTP Basic.
 """
 
 from __future__ import annotations
@@ -26,16 +28,20 @@ import jwt
 
 from privacy import signing
 from privacy.errors import InputError
+from serving import problems
 from serving.problems import Problem
 
 ISSUER: Final = "kith"
 AUDIENCE: Final = "kith"
 ALGORITHM: Final = "EdDSA"
 LONGEST_HOURS: Final = 24
+SOURCE_HOURS: Final = 366 * 24
+"""Identity providers and learning systems take one token and keep it."""
 LEEWAY_SECONDS: Final = 10
 EVERY_SITE: Final = "*"
 _CLAIMS: Final = ("iss", "aud", "sub", "roles", "site", "iat", "nbf", "exp", "jti")
 _MAX_TOKEN: Final = 4096
+_SCIM: Final = "application/scim+json"
 _PARAMETER: Final = r"[\w-]{1,64}"
 _SUBJECT: Final = re.compile(r"[\w.@:+-]{1,128}", re.ASCII)
 _PRIVATE_KEY: Final = "token.key"
@@ -53,24 +59,42 @@ class Role(StrEnum):
     AUDITOR = "auditor"
     APPLICATION = "application"
     SITE_OPERATOR = "site_operator"
+    SOURCE_SYSTEM = "source_system"
 
 
-EVERYONE: Final = frozenset(Role)
+SOURCES: Final = frozenset({Role.SOURCE_SYSTEM})
+EVERYONE: Final = frozenset(Role) - SOURCES
 DECIDERS: Final = frozenset({Role.REVIEWER, Role.HR_PARTNER})
 ACROSS_SITES: Final = frozenset({Role.AUDITOR, Role.PRIVACY_OFFICER})
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing that can be asked of the service, and who may."""
+    """One thing that can be asked of the service, and who may.
+
+    Attributes:
+        name: in the OpenAPI document, for what is in it.
+        method, path: what reaches it.
+        roles: who may.
+        media_types: what its body may be.
+        max_body: bytes.
+        errors: media type of the errors that it tells in its own way, where a standard says how.
+        mounted: whether it is everything below the path.
+    """
 
     name: str
     method: str
     path: str
     roles: frozenset[Role]
+    media_types: tuple[str, ...] = ("application/json",)
+    max_body: int = 64 * 2**10
+    errors: str = problems.MEDIA_TYPE
+    mounted: bool = False
 
     def matches(self, path: str) -> bool:
         """Whether a request's path is this operation's; a `{parameter}` is one segment of letters, digits, _ and -."""
+        if self.mounted:
+            return path.startswith(f"{self.path}/")
         segments = (_PARAMETER if part.startswith("{") else re.escape(part) for part in self.path.split("/"))
         return re.fullmatch("/".join(segments), path, re.ASCII) is not None
 
@@ -85,6 +109,14 @@ OPERATIONS: Final = (
     Operation("contract", "GET", "/openapi.json", EVERYONE),
     Operation("bento_contract", "GET", "/docs.json", EVERYONE),
     Operation("problem", "GET", "/problems/{name}", EVERYONE),
+    *(
+        Operation("scim", method, "/scim/v2", SOURCES, (_SCIM, "application/json"), 2**20, _SCIM, mounted=True)
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    ),
+    *(
+        Operation("xapi", method, "/xapi", SOURCES, max_body=8 * 2**20, mounted=True)
+        for method in ("GET", "POST", "PUT")
+    ),
 )
 """Rules 3 and 4: all that the service does."""
 
@@ -158,15 +190,15 @@ class TokenVerifier:
         return cls(keys)
 
     def identify(self, authorization: Iterable[str]) -> Identity:
-        """The identity behind the request's Authorization headers (rules 1, 2 and 5).
+        """The identity behind the request's Authorization headers (rules 1, 2, 5 and 6).
 
         Raises:
             Problem: unauthenticated, without saying which check failed.
         """
         headers = list(authorization)
-        if len(headers) == 1 and headers[0][:7].lower() == "bearer " and len(headers[0]) <= _MAX_TOKEN:
+        if len(headers) == 1 and len(headers[0]) <= _MAX_TOKEN:
             try:
-                return _identity(self._claims(headers[0][7:].strip()))
+                return self._identity(headers[0])
             except (jwt.PyJWTError, ValueError, TypeError, KeyError):
                 pass
         raise Problem(
@@ -174,6 +206,23 @@ class TokenVerifier:
             "Expected Authorization: Bearer with a token that is signed, in time, and meant for this service.",
             {"WWW-Authenticate": "Bearer"},
         )
+
+    def _identity(self, header: str) -> Identity:
+        """The identity behind one Authorization header's value.
+
+        Raises:
+            ValueError, TypeError, KeyError, PyJWTError: for whatever is wrong with it.
+        """
+        scheme, _, credentials = header.partition(" ")
+        if scheme.lower() == "bearer":
+            return _identity(self._claims(credentials.strip()))
+        if scheme.lower() != "basic":
+            raise ValueError("scheme")
+        _, _, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
+        identity = _identity(self._claims(password))
+        if not identity.is_only(Role.SOURCE_SYSTEM):  # rule 6
+            raise ValueError("scheme")
+        return identity
 
     def _claims(self, token: str) -> dict[str, Any]:
         """Signature, algorithm, issuer, audience and times (rule 2)."""
@@ -187,9 +236,14 @@ class TokenVerifier:
             leeway=LEEWAY_SECONDS,
             options={"require": list(_CLAIMS), "strict_aud": True},
         )
-        if not 0 < claims["exp"] - claims["iat"] <= LONGEST_HOURS * 3600:
+        if not 0 < claims["exp"] - claims["iat"] <= _longest(claims["roles"]) * 3600:
             raise ValueError("lifetime")
         return claims
+
+
+def _longest(roles: object) -> int:
+    """Hours that a token of these roles may live (rule 2)."""
+    return SOURCE_HOURS if roles == [Role.SOURCE_SYSTEM] else LONGEST_HOURS
 
 
 def _identity(claims: Mapping[str, Any]) -> Identity:
@@ -217,7 +271,7 @@ def issue_token(state: Path, role: str, subject: str, site: str, hours: float, n
         role: one of `Role`.
         subject: who holds it; decisions are recorded under this name.
         site: the one site it reaches, or "*" for auditors and privacy officers.
-        hours: until it expires, more than 0 and at most `LONGEST_HOURS`.
+        hours: until it expires, more than 0 and at most `LONGEST_HOURS` (a source system's: `SOURCE_HOURS`).
         now: Unix time in seconds; the clock if None.
 
     Raises:
@@ -225,8 +279,8 @@ def issue_token(state: Path, role: str, subject: str, site: str, hours: float, n
     """
     if role not in set(Role):
         raise InputError(f"role: expected one of {', '.join(Role)}, got {role!r:.40}")
-    if not 0 < hours <= LONGEST_HOURS:
-        raise InputError(f"hours: expected more than 0 and at most {LONGEST_HOURS}, got {hours:g}")
+    if not 0 < hours <= _longest([role]):
+        raise InputError(f"hours: expected more than 0 and at most {_longest([role])}, got {hours:g}")
     issued = int(time.time() if now is None else now)
     claims = {
         "iss": ISSUER,

@@ -43,6 +43,7 @@ def serve(
     port: int = DEFAULT_PORT,
     *,
     pinned: Path | None = None,
+    records: Sequence[Path] = (),
     database: str | None = None,
     state: Path = DEFAULT_STATE,
 ) -> NoReturn:
@@ -53,6 +54,7 @@ def serve(
         host: address to listen on; loopback unless a proxy with TLS stands in front.
         port: TCP port; 0 for any free one.
         pinned: keys file that the releases must be signed with.
+        records: sites' records folders, from which features are then read, and into which source systems may write.
         database: SQLAlchemy URL; a SQLite file in `state` if None.
         state: directory of the service's own files.
 
@@ -60,7 +62,7 @@ def serve(
         InputError: if the address is not free, or the state directory or its keys can not be used.
     """
     port = free_port(host, port)
-    environment = _environment(releases, pinned, database, state)
+    environment = _environment(releases, pinned, records, database, state)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, _command(host, port), environment)  # noqa: S606
@@ -73,6 +75,7 @@ def started(
     port: int = DEFAULT_PORT,
     *,
     pinned: Path | None = None,
+    records: Sequence[Path] = (),
     database: str | None = None,
     state: Path = DEFAULT_STATE,
 ) -> Iterator[str]:
@@ -86,7 +89,7 @@ def started(
         KithError: if it is not ready within a minute.
     """
     port = free_port(host, port)
-    environment = _environment(releases, pinned, database, state)
+    environment = _environment(releases, pinned, records, database, state)
     log = state / "service.log"
     with _opened(log) as output:
         process = subprocess.Popen(  # noqa: S603
@@ -131,11 +134,12 @@ def free_port(host: str, wanted: int) -> int:
         raise InputError(f"{where}: expected an address to listen on, got {error.strerror}") from None
 
 
-def _environment(releases: Sequence[Path], pinned: Path | None, database: str | None, state: Path) -> dict[str, str]:
+def _environment(
+    releases: Sequence[Path], pinned: Path | None, records: Sequence[Path], database: str | None, state: Path
+) -> dict[str, str]:
     state = state.absolute()
-    settings = Settings(tuple(releases), pinned, database or f"sqlite:///{state / 'kith.db'}", token_keys(state))
-    if any(os.pathsep in str(path.resolve()) for path in releases):
-        raise InputError(f"releases: expected paths without {os.pathsep!r}, got one with")
+    url = database or f"sqlite:///{state / 'kith.db'}"
+    settings = Settings(tuple(releases), pinned, url, token_keys(state), tuple(records))
     return {
         **os.environ,
         **settings.to_environment(),

@@ -36,6 +36,7 @@ PROBLEM_TYPES: Final[Mapping[str, ProblemType]] = {
         ("malformed-body", 400, "The body is not JSON"),
         ("unauthenticated", 401, "A valid bearer token is needed"),
         ("forbidden", 403, "This role or site may not do that"),
+        ("consent-missing", 403, "These records may not be used for this purpose"),
         ("separation-of-duties", 403, "Somebody else has to decide this"),
         ("not-found", 404, "There is no such thing, or not for you"),
         ("method-not-allowed", 405, "This address takes another method"),

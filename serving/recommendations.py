@@ -7,6 +7,8 @@ Rules
    abstained, whatever their roles: the explanation and the item are refused to them. That it abstained they learn.
 4. An application gets an explanation only of what was approved, or needed no decision.
 5. The same idempotency key and request give the same answer; the same key with another request is refused.
+6. Where the service has the site's records, they are what is recommended from (`site_records`): a person who may not
+   be recommended for now is not, whatever was answered before.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import math
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictStr
@@ -28,7 +30,8 @@ from sqlalchemy.orm import Session
 from models.explanation import Explanation, explain
 from models.use_case import UseCase
 from privacy.errors import InputError
-from serving import database
+from records.store import Store as Records
+from serving import database, site_records
 from serving.database import Recommendation, Store
 from serving.identity import Identity, Role
 from serving.problems import Problem
@@ -56,7 +59,10 @@ class RecommendRequest(Strict):
     use_case: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
     site: Annotated[str, Field(min_length=1, max_length=200)]
     employee: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="a pseudonym, never a name")]
-    features: Annotated[dict[str, Value], Field(max_length=_MAX_COLUMNS, description="by column; null if unknown")]
+    features: Annotated[
+        dict[str, Value] | None,
+        Field(max_length=_MAX_COLUMNS, description="by column, null if unknown; only where the site keeps no records"),
+    ] = None
 
 
 class ProposedAction(BaseModel):
@@ -112,28 +118,31 @@ class ExplainAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What answers are made of: the verified models by use case, and the store."""
+    """What answers are made of: the verified models by use case, the store, and the records of sites by name."""
 
     models: Mapping[str, VerifiedModel]
     store: Store
+    records: Mapping[str, Records] = field(default_factory=dict)
 
 
 def recommend(desk: Desk, identity: Identity, request: RecommendRequest, key: str | None = None) -> RecommendAnswer:
     """Make, store and acknowledge a recommendation.
 
     Raises:
-        Problem: for a site that is not the token's, an unknown use case, features that do not fit, or a reused key.
+        Problem: for a site that is not the token's, an unknown use case, a person whose records may not be used,
+            features that do not fit, or a reused key.
     """
     if not identity.reaches(request.site):
         raise Problem("forbidden", "Expected the site that the token is for.")
+    model = desk.models.get(request.use_case)
+    if model is None or not request.site or request.site not in model.release.scorers:
+        raise Problem("unknown-use-case", f"Expected one of {', '.join(desk.models)}, and one of its sites.")
+    features = site_records.features_now(desk.records, model, request.site, request.employee, request.features)
     key_digest = _key_digest(identity, key)
     digest = hashlib.sha256(_json(request.model_dump()).encode()).hexdigest()
     if (earlier := _answered(desk.store, key_digest, digest)) is not None:
         return earlier
-    model = desk.models.get(request.use_case)
-    if model is None or not request.site or request.site not in model.release.scorers:
-        raise Problem("unknown-use-case", f"Expected one of {', '.join(desk.models)}, and one of its sites.")
-    row = _row(model, identity, request)
+    row = _row(model, identity, request, features)
     row.idempotency_key, row.request_digest = key_digest, digest
     try:
         with desk.store.writing() as session:
@@ -196,11 +205,13 @@ def check_not_the_askers(row: Recommendation, identity: Identity) -> None:
         raise Problem("separation-of-duties", "Expected somebody else than who asked, unless others have decided.")
 
 
-def _row(model: VerifiedModel, identity: Identity, request: RecommendRequest) -> Recommendation:
+def _row(
+    model: VerifiedModel, identity: Identity, request: RecommendRequest, features: Mapping[str, Any]
+) -> Recommendation:
     """Everything there is to store about a new recommendation (rule 1)."""
     use_case = model.release.use_case
     try:
-        explanation = explain(model.release.scorers[request.site], request.features, use_case)
+        explanation = explain(model.release.scorers[request.site], features, use_case)
     except InputError as error:
         raise Problem("unusable-features", f"{error}.") from None
     _check_sum(explanation)
@@ -214,8 +225,8 @@ def _row(model: VerifiedModel, identity: Identity, request: RecommendRequest) ->
         decisions_needed=DECISIONS_NEEDED[use_case.stakes],
         status=_first_status(use_case, explanation),
         version=1,
-        inputs=_json(request.features),
-        explanation=_json(_told(explanation, use_case, request.features)),
+        inputs=_json(features),
+        explanation=_json(_told(explanation, use_case, features)),
         actions=_json(_actions(use_case, explanation)),
         model_digest=model.model_digest,
         certificate_digest=model.certificate_digest,

@@ -17,7 +17,7 @@ import bentoml
 from bentoml import server_context
 
 from privacy.errors import KithError
-from serving import contract, database, recommendations, value_free_logs
+from serving import contract, database, recommendations, site_records, value_free_logs
 from serving.database import Store
 from serving.front_door import TIMEOUT_SECONDS, FrontDoor, unexpected
 from serving.identity import TokenVerifier
@@ -51,12 +51,14 @@ class Kith:
     @bentoml.on_deployment
     @staticmethod
     def prepare() -> None:
-        """Before any worker starts: releases that verify, token keys, a database with our schema; or no start."""
+        """Before any worker starts: verified releases, token keys, our database's schema, records; or no start."""
         try:
             settings = Settings.from_environment()
-            load_all(settings.releases, settings.pinned)
+            models = load_all(settings.releases, settings.pinned)
             TokenVerifier.from_file(settings.token_keys)
             database.migrate(settings.database)
+            for store in site_records.open_all(settings.records, models).values():
+                store.close()
         except KithError as error:
             _refuse(error)
         signal.signal(signal.SIGUSR1, _end_with_failure)
@@ -69,10 +71,11 @@ class Kith:
             models = load_all(settings.releases, settings.pinned)
             store = Store(settings.database)
             if not store.is_current():
-                raise KithError(f"database: expected schema {database.SCHEMA}, got another or none")
+                raise KithError(f"database: expected schema {database.SCHEMA.revision}, got another or none")
+            records = site_records.open_all(settings.records, models)
         except KithError as error:
             _refuse(error)
-        self.desk = Desk(models, store)
+        self.desk = Desk(models, store, records)
 
     def __is_ready__(self) -> bool:
         """Ready while the database answers."""
@@ -82,6 +85,8 @@ class Kith:
     def close(self) -> None:
         """Give connections back."""
         self.desk.store.close()
+        for records in self.desk.records.values():
+            records.close()
 
     @bentoml.api(route="/v1/recommend")
     def recommend(self, request: RecommendRequest, /, ctx: bentoml.Context) -> RecommendAnswer:

@@ -10,7 +10,7 @@ from federation.group import create_group
 from federation.site import Site, create_site
 from federation.training_run import Settings
 from privacy.randomness import OS
-from records.sample_group import Truth, write_sample_group
+from records.sample.group import Truth, write_sample_group
 
 SMALL = ("Calder Quay Advisory", "Tessera Software", "Brightmoor Care")
 """The three smallest subsidiaries of the sample group: 60, 220 and 600 people."""

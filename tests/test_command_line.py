@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from federation.embedded import run_embedded
-from records.sample_group import write_sample_group
+from records.sample.group import write_sample_group
 from tests.small_group import settings, small_group
 
 KITH = [sys.executable, "-m", "kith"]

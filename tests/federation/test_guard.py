@@ -130,7 +130,7 @@ def test_a_plan_that_is_not_the_sites_own_mechanism_is_refused_before_anything_i
 ) -> None:
     site = next(site for site in group.sites if site.name == plan.sites[0].name)
     size = entries(site)
-    site.table.unlink()  # whatever opened it would say so
+    site.source.unlink()  # whatever opened it would say so
     with pytest.raises(Refused, match="plan"):
         EmbeddedGuard(site).contribute(moments(lie(plan)))
     assert entries(site) == size
@@ -140,7 +140,7 @@ def test_a_plan_over_budget_is_refused_before_data_is_read_with_what_is_left_and
     group = small_group(tmp_path, cap="0.01")
     plan = plan_run(load_group(group.group), settings())
     site = group.sites[0]
-    site.table.unlink()
+    site.source.unlink()
     with pytest.raises(BudgetExceeded, match=r"0\.01") as refusal:
         EmbeddedGuard(site).contribute(moments(plan))
     assert "0.0718" in str(refusal.value)  # mu² of epsilon 1 at delta 1e-5
@@ -168,7 +168,7 @@ def test_a_state_that_is_no_weights_is_refused_before_anything_is_charged(
 
 def test_the_charge_is_on_disk_before_the_table_is_opened(group: SmallGroup, plan: Plan) -> None:
     site = group.sites[0]
-    site.table.unlink()
+    site.source.unlink()
     with pytest.raises(Refused):
         EmbeddedGuard(site).contribute(moments(plan))
     ledger = site.open_ledger()
@@ -216,26 +216,26 @@ def test_a_request_out_of_order_reserves_nothing(group: SmallGroup, plan: Plan) 
 @pytest.mark.parametrize("fault", ["missing", "unknown category", "missing column", "not a table"])
 def test_whatever_is_wrong_with_the_table_the_same_words_leave(group: SmallGroup, plan: Plan, fault: str) -> None:
     site = group.sites[0]
-    text = site.table.read_text(encoding="utf-8")
+    text = site.source.read_text(encoding="utf-8")
     if fault == "missing":
-        site.table.unlink()
+        site.source.unlink()
     elif fault == "unknown category":
-        site.table.write_text(text.replace("remote", "moon", 1), encoding="utf-8")
+        site.source.write_text(text.replace("remote", "moon", 1), encoding="utf-8")
     elif fault == "missing column":
-        site.table.write_text(text.replace("overtime_hours", "hours", 1), encoding="utf-8")
+        site.source.write_text(text.replace("overtime_hours", "hours", 1), encoding="utf-8")
     else:
-        site.table.write_bytes(b"\0" * 100)
+        site.source.write_bytes(b"\0" * 100)
     with pytest.raises(Refused) as refusal:
         EmbeddedGuard(site).contribute(moments(plan))
-    assert str(refusal.value) == f"site {site.name!r}: its table can not be used; its own log says why"
+    assert str(refusal.value) == f"site {site.name!r}: its rows can not be used; its own log says why"
 
 
 def test_a_site_without_a_labelled_row_answers_like_any_other(group: SmallGroup, plan: Plan) -> None:
     """One person or none: an error in one case and an answer in the other would tell them apart with certainty."""
     site = group.sites[0]
-    frame = pd.read_csv(site.table, dtype=str)
+    frame = pd.read_csv(site.source, dtype=str)
     frame["left"] = ""
-    frame.to_csv(site.table, index=False)
+    frame.to_csv(site.source, index=False)
     guard = EmbeddedGuard(site)
     d = plan.event(GRADIENT).coordinates
     assert len(guard.contribute(moments(plan)).values) == 8 * plan.event(SECOND_MOMENTS).coordinates
@@ -249,8 +249,8 @@ def test_every_run_reads_the_table_anew(tmp_path: Path) -> None:
     site = next(site for site in group.sites if site.name == "Brightmoor Care")
     guard = EmbeddedGuard(site)
     guard.contribute(moments(plan))
-    frame = pd.read_csv(site.table, dtype=str)
-    frame.head(10).to_csv(site.table, index=False)
+    frame = pd.read_csv(site.source, dtype=str)
+    frame.head(10).to_csv(site.source, index=False)
     event = plan.event(SECOND_MOMENTS)
     count = numbers(guard.contribute(moments(plan, "run-2")))[0] / 2.0**event.grid
     deviation = event.noise / 2.0**event.grid
@@ -260,12 +260,12 @@ def test_every_run_reads_the_table_anew(tmp_path: Path) -> None:
 
 def test_an_error_names_no_value_of_a_person(group: SmallGroup, plan: Plan) -> None:
     site = group.sites[0]
-    lines = site.table.read_text(encoding="utf-8").splitlines()
+    lines = site.source.read_text(encoding="utf-8").splitlines()
     canary = "canary-value-of-a-person"
     lines[3] = ",".join(
         canary if n == len(lines[3].split(",")) - 2 else cell for n, cell in enumerate(lines[3].split(","))
     )
-    site.table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    site.source.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(KithError) as error:
         EmbeddedGuard(site).contribute(moments(plan))
     assert canary not in str(error.value)
@@ -283,7 +283,7 @@ def test_a_missing_ledger_is_not_taken_for_an_empty_one(group: SmallGroup, plan:
         "",
         "name = 3",
         'name = "a"',
-        'name = "a"\ntable = "t"\ncontract = "c"\nuse_cases = ["r"]\nnoise = "os"\nextra = 1',
+        'name = "a"\nsource = "t"\ncontract = "c"\nuse_cases = ["r"]\nnoise = "os"\nextra = 1',
         "\xff",
     ],
 )

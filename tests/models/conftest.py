@@ -8,7 +8,7 @@ import pytest
 from models.features import FeatureSpace
 from records.contract import Contract, load_contract
 from records.minimize import MinimizedRows, minimized_rows
-from records.sample_group import SampleGroup, write_sample_group
+from records.sample.group import SampleGroup, write_sample_group
 from records.table import Table, read_table
 
 

@@ -72,7 +72,7 @@ def test_a_reason_says_column_value_unit_effect_and_outcome() -> None:
     told = explain(scorer, {"hours_a_week": 40.0, "job": "clerk"}, RETENTION)
     assert [reason.words for reason in told.terms] == [
         "job is clerk: goes with 0.44 times the odds of leaving within a year, against the typical job",
-        "hours a week is 40.0 units: goes with 1.67 times the odds of leaving within a year,"
+        "hours a week is 40 units: goes with 1.67 times the odds of leaving within a year,"
         " against the typical hours a week",
         "days is not recorded: makes next to no difference to leaving within a year",
     ]

@@ -20,7 +20,7 @@ from privacy.plan import Plan
 from privacy.randomness import seeded_source
 from records.contract import Contract
 from records.minimize import MinimizedRows
-from records.sample_group import COLUMNS, SampleGroup
+from records.sample.group import COLUMNS, SampleGroup
 from tests.models.spaces import QUANTITY, category, contract_of, number, rows_of, space_of
 
 DELTA = Decimal("0.00001")

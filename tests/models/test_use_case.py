@@ -8,7 +8,7 @@ import pytest
 from models.use_case import STAKES, load_use_case, parse_use_case, use_case_names
 from privacy.errors import InputError
 from records.contract import Contract
-from records.sample_group import COLUMNS
+from records.sample.group import COLUMNS
 
 TEXT = resources.files("models.use_cases").joinpath("retention.toml").read_text(encoding="utf-8")
 

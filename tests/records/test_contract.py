@@ -1,6 +1,7 @@
 """Contracts: what they hold, and that what is no contract is refused in one line."""
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from records.contract import (
     BinaryLabel,
     CategoryColumn,
     Contract,
+    Moment,
     NumberColumn,
     NumberLabel,
     OrderedColumn,
@@ -49,6 +51,41 @@ def test_a_label_may_be_a_number(contract_text: str) -> None:
         'kind = "binary"\npositive = ["yes"]\nnegative = ["no"]', 'kind = "number"\nlow = 0\nhigh = 12.5\nunit = "h"'
     )
     assert parse_contract(text).label == NumberLabel("left", 0.0, 12.5, "h")
+
+
+MOMENT = "\n[moment]\nas_of = 2025-09-30\nhorizon_months = 12\n"
+
+
+def test_a_contract_may_name_the_moment_as_which_records_are_read(contract_text: str) -> None:
+    assert parse_contract(contract_text).moment is None
+    assert parse_contract(contract_text + MOMENT).moment == Moment(date(2025, 9, 30), 12)
+    assert parse_contract(contract_text + MOMENT + "confirm = true\n").unconfirmed == ("moment",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("= 2025-09-30", '= "2025-09-30"', "a date (without quotes) from 1900 to 2200, got another str"),
+        ("= 2025-09-30", "= 2025-09-30T00:00:00Z", "a date (without quotes)"),
+        ("= 2025-09-30", "= 1066-10-14", "from 1900 to 2200"),
+        ("= 2025-09-30", "= 2025-02-30", "expected TOML"),
+        ("as_of = 2025-09-30", "", "a date (without quotes) from 1900 to 2200, got nothing"),
+        ("= 12", "= 0", "a whole number from 1 to 60, got 0"),
+        ("= 12", "= 61", "a whole number from 1 to 60, got 61"),
+        ("= 12", "= 1.5", "a whole number from 1 to 60, got 1.5"),
+        ("= 12", "= nan", "a finite number"),
+        ("= 12", "= true", "a finite number, got True"),
+        ("horizon_months = 12", "", "a finite number, got nothing"),
+        ("= 12", "= 12\nzone = 1", "only keys that a contract knows"),
+        ("[moment]", "[[moment]]", "a table, got a list of 1"),
+    ],
+)
+def test_a_moment_is_a_day_and_a_bounded_horizon(contract_text: str, old: str, new: str, expected: str) -> None:
+    assert old in MOMENT
+    with pytest.raises(InputError) as caught:
+        parse_contract(contract_text + MOMENT.replace(old, new), "people.toml")
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 WRONG = {
@@ -150,7 +187,7 @@ def test_arbitrary_text_is_refused_as_a_contract(text: str) -> None:
     ),
 )
 def test_any_value_in_any_place_is_a_contract_or_an_input_error(contract_text: str, line: int, value: str) -> None:
-    lines = contract_text.splitlines()
+    lines = (contract_text + MOMENT).splitlines()
     place = line % len(lines)
     key, equals, _ = lines[place].partition(" = ")
     lines[place] = f"{key}{equals}{value}"
@@ -160,3 +197,8 @@ def test_any_value_in_any_place_is_a_contract_or_an_input_error(contract_text: s
         outcome = str(error)
     assert outcome != "0 features"
     assert "\n" not in outcome
+
+
+def test_a_key_of_many_dots_is_refused_in_no_time() -> None:
+    with pytest.raises(InputError, match="expected keys of at most 64 dots"):
+        parse_contract("a." * 200_000 + "a = 1")

@@ -9,7 +9,7 @@ from privacy.errors import InputError
 from records.contract import Contract, load_contract
 from records.minimize import minimized_rows
 from records.readiness import check
-from records.sample_group import COLUMNS, SampleGroup, write_sample_group
+from records.sample.group import COLUMNS, SampleGroup, write_sample_group
 from records.table import Table, joined, read_table
 
 

@@ -213,3 +213,11 @@ def test_a_damaged_parquet_file_is_a_table_or_an_input_error(place: int, value: 
     content = bytearray(buffer.getvalue())
     content[place % len(content)] = value
     attempt(bytes(content[: len(content) - cut]), ".parquet")
+
+
+@pytest.mark.parametrize("name", ["wide.csv", "wide.tsv"])
+def test_a_header_of_a_million_separators_is_refused_before_anything_is_made_of_them(tmp_path, name) -> None:
+    path = tmp_path / name
+    path.write_text(("\t" if name.endswith("tsv") else ",") * 900_000 + "\n1\n")
+    with pytest.raises(InputError, match="expected at most 2000 columns"):
+        read_table(path)

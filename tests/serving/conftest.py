@@ -1,5 +1,6 @@
 """A running service in this process, tokens for every role, and a release that verifies."""
 
+import contextlib
 import json
 import os
 import socket
@@ -15,15 +16,18 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.testclient import TestClient
 
-from serving import database
+from serving import database, launch
 from serving.database import Recommendation, migrate
 from serving.identity import issue_token, token_keys
+from serving.problems import MEDIA_TYPE
 from serving.settings import Settings
-from tests.serving.signed_release import SITE, write_release
+from tests.serving import small_records
+from tests.serving.signed_release import SITE, registered_space, write_release
 
 POSTGRESQL = "postgresql+psycopg://root@127.0.0.1:5432"
 FEATURES = {"tenure_years": 2.5, "overtime_hours": 30.0, "work_mode": "onsite"}
 REASON = "The overtime of the last months is known to the team."
+CANARY = "canary-4711-of-somebody"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Place:
 
     release: Path
     state: Path
+    records: tuple[Path, ...] = ()
 
     @property
     def url(self) -> str:
@@ -41,7 +46,11 @@ class Place:
         return issue_token(self.state, role, subject or f"{role}-1", site, hours)
 
     def environment(self) -> dict[str, str]:
-        return Settings((self.release,), None, self.url, token_keys(self.state)).to_environment()
+        return Settings((self.release,), None, self.url, token_keys(self.state), self.records).to_environment()
+
+    def running(self) -> contextlib.AbstractContextManager[str]:
+        """A real process of the service, by its address; its log is in the state folder."""
+        return launch.started([self.release], port=free_port(), records=self.records, state=self.state)
 
 
 class Caller:
@@ -55,10 +64,12 @@ class Caller:
         return self.http.get(path, headers=self.headers | more.pop("headers", {}), **more)
 
     def post(self, path: str, body: object, **headers: str) -> httpx.Response:
+        return self.send("POST", path, body, **headers)
+
+    def send(self, method: str, path: str, body: object, **headers: str) -> httpx.Response:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.http.post(
-            path, content=json.dumps(body), headers={"Content-Type": "application/json"} | self.headers | sent
-        )
+        all_headers = {"Content-Type": "application/json"} | self.headers | sent
+        return self.http.request(method, path, content=json.dumps(body), headers=all_headers)
 
     def recommend(
         self, features: dict[str, Any] | None = None, employee: str = "p-17", **headers: str
@@ -68,6 +79,17 @@ class Caller:
     def decide(self, id: str, decision: str = "approve", etag: str = '"1"', **changes: Any) -> httpx.Response:
         body = {"decision": decision, "reason_code": "evidence-supports", "reason": REASON} | changes
         return self.post(f"/v1/decisions/{id}/decide", body, If_Match=etag)
+
+
+def assert_problem(answer: httpx.Response, status: int, name: str) -> None:
+    """The answer is that problem of ours, and holds no canary."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    document = answer.json()
+    assert set(document) >= {"type", "title", "status", "detail", "instance"}
+    assert document["type"] == f"/problems/{name}"
+    assert document["status"] == status
+    assert CANARY not in answer.text
 
 
 def request(features: dict[str, Any] | None = None, employee: str = "p-17", site: str = SITE) -> dict[str, Any]:
@@ -175,3 +197,48 @@ def postgresql_url():
         with server.connect() as connection:
             connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
         server.dispose()
+
+
+@pytest.fixture(scope="session")
+def registered_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release whose columns are the registry's features for retention."""
+    return write_release(tmp_path_factory.mktemp("registered-run") / "release", space=registered_space())
+
+
+@pytest.fixture(scope="session")
+def recorded_place(registered_release: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Files of a service that has records of the release's first site and of one without a model."""
+    folder = tmp_path_factory.mktemp("recorded")
+    records = tuple(small_records.make(folder / site, site) for site in (SITE, small_records.ELSEWHERE))
+    return Place(registered_release, folder / "state", records)
+
+
+@pytest.fixture(scope="session")
+def recorded_url(recorded_place: Place) -> Iterator[str]:
+    with recorded_place.running() as url:
+        yield url
+
+
+@pytest.fixture
+def recorded_as(recorded_url: str, recorded_place: Place) -> Iterator[As]:
+    """As `as_role`, of the service with records, which is a process of its own."""
+    with httpx.Client(base_url=recorded_url, timeout=60) as http:
+        yield lambda role, subject=None, **claims: Caller(http, recorded_place.token(role, subject, **claims))
+
+
+@pytest.fixture
+def records(recorded_place: Place) -> Path:
+    """The records folder of the release's first site."""
+    return recorded_place.records[0]
+
+
+@pytest.fixture
+def number() -> str:
+    """An employee number that nobody has yet."""
+    return uuid.uuid4().hex[:12]
+
+
+@pytest.fixture
+def somebody(records: Path, number: str) -> str:
+    """The pseudonym of somebody new at the release's first site, who was told."""
+    return small_records.person(records, number)

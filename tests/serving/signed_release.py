@@ -1,6 +1,7 @@
-"""A release of two sites with a real model of made-up weights, signed and charged like any other."""
+"""Releases of two sites with a real model of made-up weights, signed and charged like any other."""
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from models.release import card_document, weights_bytes
 from models.scorer import AdditiveScorer
 from models.use_case import load_use_case
 from privacy import canonical, release_files
-from records.contract import BinaryLabel
+from records.contract import BinaryLabel, parse_contract
+from records.registry import load_registry
+from records.registry_contract import contract_text
 from tests.privacy import small_release
 from tests.privacy.small_release import Group
 
@@ -27,27 +30,33 @@ SPACE = FeatureSpace(
 )
 
 
-def write_release(path: Path, seed: int = 7) -> Path:
+def registered_space() -> FeatureSpace:
+    """That of the contract which the registry makes for retention."""
+    text = contract_text(load_registry(), "retention", {SITE: 100, OTHER_SITE: 100}, date(2026, 1, 31), 6)
+    return FeatureSpace.from_contract(parse_contract(text))
+
+
+def write_release(path: Path, seed: int = 7, space: FeatureSpace = SPACE) -> Path:
     """The release directory at `path`, with weights that tell people clearly apart."""
     folder = path.parent / f"{path.name}-ledgers"
     folder.mkdir(parents=True)
     group = Group(folder)
-    plan = small_release.plan(features=SPACE.digest)
+    plan = small_release.plan(features=space.digest)
     files = group.train("run-1", plan)
-    fit = _fit(seed)
+    fit = _fit(seed, space)
     files[release_files.CARD] = canonical.to_bytes(
-        card_document(fit, SPACE, load_use_case("retention"), small_release.SITES)
+        card_document(fit, space, load_use_case("retention"), small_release.SITES)
     )
     files[release_files.MODEL] = weights_bytes(fit)
     certificate = group.certificate("run-1", plan, files)
     return small_release.write(group.certified(files, certificate), path)
 
 
-def _fit(seed: int) -> Fit:
+def _fit(seed: int, space: FeatureSpace) -> Fit:
     random = np.random.default_rng(seed)
-    d = SPACE.width
+    d = space.width
     typical = np.zeros(d)
     typical[0] = 1.0
-    shared = AdditiveScorer(SPACE, random.normal(0, 1.5, d), np.full(d, 1e-4), np.eye(d), typical)
+    shared = AdditiveScorer(space, random.normal(0, 1.5, d), np.full(d, 1e-4), np.eye(d), typical)
     personal = {site: replace(shared, weights=shared.weights + random.normal(0, 0.3, d)) for site in (SITE, OTHER_SITE)}
     return Fit(shared, personal, 0.3)

@@ -26,9 +26,14 @@ def bento(tmp_path_factory):
 def test_it_holds_our_packages_code_and_declarations_and_nothing_else(bento):
     held = [path.relative_to(bento / "src") for path in (bento / "src").rglob("*") if path.is_file()]
     assert {path.parts[0] for path in held if len(path.parts) > 1} == PACKAGES
-    assert {path.suffix for path in held if len(path.parts) > 1} == {".py", ".toml"}
-    assert "serving/service.py" in map(str, held)
-    assert "models/use_cases/retention.toml" in map(str, held)
+    assert {path.suffix for path in held if len(path.parts) > 1} == {".py", ".toml", ".yaml"}
+    assert {
+        "serving/service.py",
+        "models/use_cases/retention.toml",
+        "records/registry.yaml",
+        "records/mappings/scim.toml",
+        "records/mappings/xapi.toml",
+    } <= set(map(str, held))
     assert any(path.parts[:3] == ("serving", "migrations", "versions") for path in held)
 
 

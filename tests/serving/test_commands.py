@@ -1,5 +1,7 @@
 """`kith serve` says before it starts whose release it will serve."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -17,3 +19,11 @@ def test_serving_without_pinned_keys_is_warned_of_once(monkeypatch, more, said):
     assert done.exit_code == 0
     assert len(started) == 1
     assert (done.stderr, done.stdout) == (said, "")
+
+
+def test_records_folders_are_handed_on(monkeypatch):
+    started = []
+    monkeypatch.setattr(launch, "serve", lambda *_, **named: started.append(list(named["records"])))
+    for more in ([], ["--records", "north", "--records", "south"]):
+        assert CliRunner().invoke(app, ["serve", "release", *more]).exit_code == 0
+    assert started == [[], [Path("north"), Path("south")]]

@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from privacy.errors import InputError
-from serving import database
-from serving.database import Base, Decision, Recommendation, Store, migrate
+from records.databases import MIGRATIONS
+from serving.database import SCHEMA, Base, Decision, Recommendation, Store, migrate
 from tests.serving.conftest import row
 
 REASON = "Twenty characters of reason at least."
@@ -211,7 +211,8 @@ def test_the_models_are_the_migrated_schema(url):
 
 
 def test_the_newest_migration_is_the_programs_schema():
-    assert ScriptDirectory(str(database.MIGRATIONS)).get_current_head() == database.SCHEMA
+    versions = [str(SCHEMA.versions)]
+    assert ScriptDirectory(str(MIGRATIONS), version_locations=versions).get_current_head() == SCHEMA.revision
 
 
 def test_migrating_again_changes_nothing(url, put, sql):

@@ -13,7 +13,9 @@ from privacy.errors import InputError
 from serving.identity import (
     AUDIENCE,
     ISSUER,
+    LONGEST_HOURS,
     OPERATIONS,
+    SOURCE_HOURS,
     Identity,
     Role,
     TokenVerifier,
@@ -157,6 +159,8 @@ def test_two_authorization_headers_keep_out(tmp_path, verifier):
         ("reviewer", "ann", "north", 0),
         ("reviewer", "ann", "north", 25),
         ("reviewer", "ann", "north", float("nan")),
+        ("source_system", "idp", "*", 1),
+        ("source_system", "idp", "north", 367 * 24),
     ],
 )
 def test_a_token_that_would_be_refused_is_not_issued(tmp_path, role, subject, site, hours):
@@ -167,6 +171,58 @@ def test_a_token_that_would_be_refused_is_not_issued(tmp_path, role, subject, si
 def test_auditors_and_privacy_officers_may_reach_every_site(tmp_path, verifier):
     for role in ("auditor", "privacy_officer"):
         assert identify(verifier, issue_token(tmp_path, role, "eve", "*", 1)).reaches("anywhere")
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_only_a_source_systems_token_lives_for_up_to_366_days(tmp_path, verifier, role):
+    year = int(time.time()) + SOURCE_HOURS * 3600
+    assert LONGEST_HOURS < SOURCE_HOURS == 366 * 24
+    if role is Role.SOURCE_SYSTEM:
+        assert identify(verifier, issue_token(tmp_path, role, "idp", "north", SOURCE_HOURS)).roles == {role}
+        with pytest.raises(Problem):
+            identify(verifier, forged(tmp_path, roles=[role], exp=year + 60))
+    else:
+        with pytest.raises(InputError):
+            issue_token(tmp_path, role, "ann", "north", LONGEST_HOURS + 1)
+        for roles in ([role], [role, "source_system"], ["source_system", role]):
+            with pytest.raises(Problem):
+                identify(verifier, forged(tmp_path, roles=roles, exp=year))
+
+
+def basic(token, user="lms"):
+    return "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()
+
+
+@pytest.mark.parametrize("user", ["lms", "", "lms@north.example", "Läufer"])
+def test_a_source_systems_token_is_also_a_password(tmp_path, verifier, user):
+    token = issue_token(tmp_path, "source_system", "lms", "north", SOURCE_HOURS)
+    assert verifier.identify([basic(token, user)]) == identify(verifier, token)
+
+
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.SOURCE_SYSTEM])
+def test_no_other_token_is_a_password(tmp_path, verifier, role):
+    for roles in ([role], ["source_system", role]):
+        token = forged(tmp_path, roles=roles)
+        assert identify(verifier, token).subject == "ann"
+        with pytest.raises(Problem):
+            verifier.identify([basic(token)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h[:-9],
+        lambda h: h.replace("Basic ", "Basic"),
+        lambda h: h.replace("Basic", "Digest"),
+        lambda h: f"{h} {h}",
+        lambda h: h + "é",
+    ],
+)
+def test_a_password_that_is_not_written_as_http_basic_has_it_keeps_out(tmp_path, verifier, change):
+    header = basic(issue_token(tmp_path, "source_system", "lms", "north", 1))
+    assert verifier.identify([header]).subject == "lms"
+    with pytest.raises(Problem):
+        verifier.identify([change(header)])
 
 
 def test_others_reach_their_own_site_only(tmp_path, verifier):
@@ -237,16 +293,26 @@ def test_what_is_not_in_the_table_does_not_exist():
         ("GET", "/v1/decisions/a%2Fb"),
         ("GET", "//v1/decisions"),
         ("GET", "/openapi-json"),
+        ("GET", "/scim/v2"),
+        ("GET", "/scim/v2x/Users"),
+        ("GET", "/scim/v1/Users"),
+        ("POST", "/xapi"),
+        ("POST", "/x/xapi/statements"),
     ]:
         with pytest.raises(Problem) as refused:
             find_operation(method, path)
         assert refused.value.name == "not-found"
 
 
-def test_a_known_address_with_another_method_says_which_it_takes():
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("DELETE", "/v1/decisions", "GET"), ("DELETE", "/xapi/statements", "GET, POST, PUT"),
+     ("TRACE", "/scim/v2/Users", "DELETE, GET, PATCH, POST, PUT")],
+)  # fmt: skip
+def test_a_known_address_with_another_method_says_which_it_takes(method, path, allowed):
     with pytest.raises(Problem) as refused:
-        find_operation("DELETE", "/v1/decisions")
-    assert (refused.value.name, refused.value.headers) == ("method-not-allowed", {"Allow": "GET"})
+        find_operation(method, path)
+    assert (refused.value.name, refused.value.headers) == ("method-not-allowed", {"Allow": allowed})
 
 
 MAY = {
@@ -255,7 +321,8 @@ MAY = {
     "list_decisions": {"reviewer", "hr_partner", "auditor"},
     "get_decision": {"reviewer", "hr_partner", "auditor"},
     "decide": {"reviewer", "hr_partner"},
-    **{name: set(Role) for name in ("certificate", "contract", "bento_contract", "problem")},
+    **{name: set(Role) - {"source_system"} for name in ("certificate", "contract", "bento_contract", "problem")},
+    **{name: {"source_system"} for name in ("scim", "xapi")},
 }
 
 

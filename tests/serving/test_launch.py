@@ -83,6 +83,14 @@ def test_the_service_is_told_a_free_port_for_0(replaced, tmp_path):
     assert int(arguments[arguments.index("--port") + 1]) > 0
 
 
+@pytest.mark.parametrize("kind", ["releases", "records"])
+def test_a_folder_whose_name_would_be_read_as_two_is_refused(replaced, tmp_path, kind):
+    folders = {"releases": [tmp_path], "records": [tmp_path]} | {kind: [tmp_path / f"a{os.pathsep}b"]}
+    with pytest.raises(InputError, match=r"^folders: expected paths without"):
+        launch.serve(folders["releases"], port=0, records=folders["records"], state=tmp_path / "state")
+    assert not replaced
+
+
 def test_a_state_folder_that_is_a_file_is_refused(replaced, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=f"{tmp_path / 'file'}, got File exists"):

@@ -16,10 +16,8 @@ from privacy.errors import Refused
 from serving import launch
 from serving.identity import token_keys
 from serving.settings import Settings
-from tests.serving.conftest import FEATURES, Caller, Place, free_port
+from tests.serving.conftest import CANARY, FEATURES, Caller, Place, free_port
 from tests.serving.signed_release import SITE
-
-CANARY = "canary-4711-of-somebody"
 
 
 @pytest.fixture
@@ -112,6 +110,13 @@ def test_bentoml_serve_names_a_setting_that_is_missing(release, tmp_path, variab
     ended = bentoml_serve(release, tmp_path, **{variable: ""})
     assert ended.returncode == 2
     assert f"kith: environment: expected {variable} to be set" in ended.stderr
+
+
+def test_bentoml_serve_refuses_a_folder_without_records(release, tmp_path):
+    ended = bentoml_serve(release, tmp_path, KITH_RECORDS=str(tmp_path / "nothing"))
+    assert ended.returncode == 2
+    assert f"kith: {tmp_path / 'nothing'}" in ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
 
 
 def test_a_worker_that_finds_the_release_changed_ends_the_whole_service(release, tmp_path):

@@ -343,14 +343,19 @@ def write_sample_group(folder: Path, seed: int = 7) -> SampleGroup:
         folder.mkdir(parents=True, exist_ok=True)
         contract = folder / "contract.toml"
         contract.write_text(CONTRACT, encoding="utf-8", newline="\n")
-        for position, profile in enumerate(PROFILES):
-            frame = _people(profile, truth, np.random.default_rng([seed, position]))
+        for profile, frame in zip(PROFILES, sample_tables(seed), strict=True):
             path = folder / profile.file
             frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
             sites.append(SampleSite(profile.name, path, len(frame)))
     except OSError as error:
         raise InputError(f"{str(folder)!r}: expected a folder to write to, got {type(error).__name__}") from None
     return SampleGroup(tuple(sites), contract, truth)
+
+
+def sample_tables(seed: int = 7) -> list[pd.DataFrame]:
+    """The tables that `write_sample_group` writes, in the order of PROFILES, cells as text."""
+    truth = Truth()
+    return [_people(profile, truth, np.random.default_rng([seed, place])) for place, profile in enumerate(PROFILES)]
 
 
 def _people(profile: _Profile, truth: Truth, random: np.random.Generator) -> pd.DataFrame:

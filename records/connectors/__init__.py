@@ -1,0 +1,1 @@
+"""Where records come from: tables, databases, and the protocols of HR, learning and calendar systems."""

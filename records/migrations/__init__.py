@@ -1,0 +1,1 @@
+"""Alembic migrations: one tree for the store, one for the vault."""

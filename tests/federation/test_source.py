@@ -1,0 +1,121 @@
+"""Rows from a site's records: read under the basis that holds at that moment, also in the middle of a run."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from federation.group import create_group, load_group
+from federation.guard import EmbeddedGuard, Request
+from federation.site import Site, create_site
+from federation.source import source_of
+from federation.training_run import plan_run
+from models.planning import GRADIENT, SECOND_MOMENTS
+from privacy.errors import Refused
+from privacy.plan import Plan
+from records.access import erase
+from records.consent import record
+from records.contract import load_contract
+from records.registry import load_registry
+from records.registry_contract import contract_text
+from records.store import create_store, instant, open_store
+from tests.records.made_up_store import fact, put, said, subject
+from tests.small_group import DELTA, settings
+
+SITE = "Tessera Software"
+PEOPLE = 40
+NOW = datetime.now(UTC)
+AS_OF = NOW.date().replace(year=NOW.year - 1, month=1, day=15)
+SOMEBODY = subject(7)
+
+
+def people(folder: Path, count: int = PEOPLE) -> None:
+    """Records of made-up people: every fourth leaves in the half year after the day of the features."""
+    with closing(create_store(folder, SITE)) as store:
+        facts = []
+        for number in range(count):
+            start = f"{AS_OF.year - 1 - number % 9}-0{1 + number % 9}"
+            stated = {"start_month": start, "job_family": "care" if number % 2 else "sales", "level_band": "entry"}
+            facts.append(fact("person", subject(number), f"{start}-01", **stated))
+            if number % 4 == 0:
+                left = {"end_month": f"{AS_OF.year}-03", "exit_type": "voluntary"}
+                facts.append(fact("person", subject(number), f"{AS_OF.year}-03-31", **stated, **left))
+        put(store, *facts)
+        for number in range(count):
+            record(store, load_registry(), said(subject(number), "informed", instant(NOW)), NOW)
+
+
+def site_at(folder: Path, count: int = PEOPLE) -> Site:
+    contract = folder / "contract.toml"
+    folder.mkdir()
+    contract.write_text(contract_text(load_registry(), "retention", {SITE: 60, "Elsewhere": 10}, AS_OF, 6))
+    people(folder / "records", count)
+    noise = "seeded-for-tests:1"
+    return create_site(folder / "site", SITE, folder / "records", contract, Decimal(1), DELTA, noise)
+
+
+def objects(site: Site) -> None:
+    with closing(open_store(site.source)) as store:
+        record(store, load_registry(), said(SOMEBODY, "objected", instant(NOW)), NOW)
+
+
+def plan_of(folder: Path, site: Site) -> Plan:
+    create_group(folder, site.contract, [site])
+    return plan_run(load_group(folder), settings())
+
+
+def moments(guard: EmbeddedGuard, plan: Plan) -> bytes:
+    return guard.contribute(Request("run-1", plan.to_bytes(), SECOND_MOMENTS, 0, b"")).values
+
+
+def gradient(guard: EmbeddedGuard, plan: Plan) -> bytes:
+    state = np.zeros(plan.event(GRADIENT).coordinates).astype("<f8").tobytes()
+    return guard.contribute(Request("run-1", plan.to_bytes(), GRADIENT, 0, state)).values
+
+
+def test_whoever_objects_between_two_rounds_is_in_no_later_one(tmp_path: Path) -> None:
+    everybody, without, later = (site_at(tmp_path / name) for name in ("everybody", "without", "later"))
+    plan = plan_of(tmp_path / "group", everybody)
+    objects(without)
+    guards = {name: EmbeddedGuard(site) for name, site in (("all", everybody), ("one less", without), ("later", later))}
+    first = {name: moments(guard, plan) for name, guard in guards.items()}
+    objects(later)
+    second = {name: gradient(guard, plan) for name, guard in guards.items()}
+    assert first["later"] == first["all"] != first["one less"]  # the tests' noise is the same at all three
+    assert second["later"] == second["one less"] != second["all"]
+
+
+def test_rows_are_read_again_only_if_the_records_have_changed(tmp_path: Path) -> None:
+    site = site_at(tmp_path / "a")
+    source = source_of(site, load_contract(site.contract))
+    first = source.rows()
+    assert source.rows() is first
+    objects(site)
+    assert len(source.rows()) == len(first) - 1
+
+
+def test_whoever_is_erased_in_the_middle_of_a_run_is_in_no_later_round(tmp_path: Path) -> None:
+    site = site_at(tmp_path / "a")
+    source = source_of(site, load_contract(site.contract))
+    first = source.rows()
+    with closing(open_store(site.source)) as store:
+        erase(store, SOMEBODY, NOW)
+    assert len(source.rows()) == len(first) - 1
+
+
+def test_records_below_the_bar_are_refused_with_the_reasons(tmp_path: Path) -> None:
+    site = site_at(tmp_path / "few", count=19)
+    with pytest.raises(Refused, match="19 labelled people whose records may be used: expected at least 20"):
+        source_of(site, load_contract(site.contract)).rows()
+
+
+def test_the_reasons_stay_at_the_site(tmp_path: Path) -> None:
+    site = site_at(tmp_path / "few", count=19)
+    with pytest.raises(Refused) as refusal:
+        moments(EmbeddedGuard(site), plan_of(tmp_path / "group", site))
+    assert str(refusal.value) == f"site {SITE!r}: its rows can not be used; its own log says why"
