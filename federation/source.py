@@ -87,4 +87,5 @@ def _refuse_unready(found: Readiness | Report, where: str) -> None:
         Refused: with the reasons.
     """
     if found.verdict == REFUSED:
-        raise Refused(f"{where}: {'; '.join(found.reasons)}")
+        reasons = found.refusals if isinstance(found, Report) else found.reasons
+        raise Refused(f"{where}: {'; '.join(reasons)}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models import audit_command
 from privacy.errors import InputError
 from privacy.terminal import console
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from models.evaluation import Evaluation
 
 app = typer.Typer()
+app.add_typer(audit_command.app)
 
 
 @app.command()

@@ -3,10 +3,12 @@
 Rules:
  1. Everything that is held about a person is shown, from every table, what is sealed opened, with its source; of the
     vault, which nobody here can read, whether it holds something.
- 2. A corrected value is checked as any other, and pinned: a source that says otherwise opens a disagreement.
+ 2. A corrected value is checked as any other, and pinned: a source that says otherwise opens a disagreement. As whom
+    a person applied can not be corrected: it would cut them off from their applications, or lend them another's.
  3. An erasure takes every trace, also those in other people's records, from tables, files and the vault, and leaves a
     tombstone: a hash of a pseudonym, by which nothing about the person is stored again until they are readmitted.
  4. The log names a person by that hash alone, and never holds a value.
+ 5. A number that the records do not know is a mistyped one, and refused. Only an erasure may be asked for ahead.
 """
 
 from __future__ import annotations
@@ -33,23 +35,18 @@ from records.schema import (
     erasing,
     log_entry,
     person,
-    quarantine,
     reconciliation,
     scim_user,
-    statement,
     tombstone,
 )
 from records.snapshot import read_features
 from records.store import Store, instant
+from records.subjects import KEYS, TRACES, about, as_candidates, check_subject, require_known
 from records.vault import open_vault
 from records.versions import NOTHING, corrected_in, merged, read, write
 
-_SUBJECT: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+CANDIDATE_KEY: Final = "person.candidate_key"
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?", re.ASCII)
-KEYS: Final = (person.c.manager_key, person.c.candidate_key)
-"""Where a person's row names another subject."""
-_TRACES: Final = (*FACTS.values(), consent_event, quarantine, reconciliation, correction, scim_user, statement)
-"""Every table that names a subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +74,13 @@ def everything_about(store: Store, registry: Registry, subject: str, now: dateti
     """Everything that is held about an employee or a candidate; of an employee, also as the candidate they were.
 
     Raises:
-        InputError: if `subject` is no pseudonym.
+        InputError: if `subject` is no pseudonym, or nobody's.
     """
-    _check(subject)
+    check_subject(subject)
     with store.reading() as connection:
-        subjects = [subject, *_candidates(connection, subject)]
-        tables = {table.name: _shown(connection, store, table, subjects) for table in _TRACES}
+        require_known(store, connection, subject)  # rule 5
+        subjects = [subject, *as_candidates(connection, subject)]
+        tables = {table.name: _shown(connection, store, table, subjects) for table in TRACES}
         tables[log_entry.name] = _logged(connection, store, subjects)
         uses = [_use(connection, registry, purpose, subject, now) for purpose in registry.purposes]
     held = {name: rows for name, rows in tables.items() if rows}
@@ -104,16 +102,20 @@ def correct(
     Later versions that carried the wrong value over are put right too. A number may come as text.
 
     Raises:
-        InputError: if the column is not registered, the value may not stand there, or there is no such version.
-        Refused: if the column is the vault's.
+        InputError: if the column is not registered, the value may not stand there, there is no such version, or the
+            subject is nobody's.
+        Refused: if the column is the vault's, or says as whom a person applied.
     """
-    _check(subject)
+    check_subject(subject)
     registered = registry.column(column)
     if registered.table not in FACTS:  # rule 1
         raise Refused(f"correct: {column} is in the vault, which nobody here can read or change")
+    if column == CANDIDATE_KEY:  # rule 2
+        raise Refused(f"correct: {column} says as whom a person applied, which its source alone can put right")
     value = _checked(registered, value)
     table = FACTS[registered.table]
     with store.writing() as connection:
+        require_known(store, connection, subject)  # rule 5
         day = _day(connection, table, subject, item, valid_from)
         key = (subject, item)
         pinned = corrected_in(connection, table, [subject]).get(key, NOTHING)
@@ -125,19 +127,29 @@ def correct(
         store.log(connection, {"event": "corrected", "column": column, "person": store.pseudonyms.mark(subject)}, now)
 
 
-def erase(store: Store, subject: str, now: datetime) -> Erased:
+def erase(store: Store, subject: str, now: datetime, *, unknown: bool = False) -> Erased:
     """Takes every trace of an employee, also as the candidate they were, or of a candidate; again, what came since.
 
+    Args:
+        store: from which.
+        subject: whose.
+        now: aware.
+        unknown: also of somebody whom nothing knows, so that nothing about them is ever stored.
+
     Raises:
-        InputError: if `subject` is no pseudonym.
-        KithError: if a database does not answer; then the store is as it was, and the erasure is to be asked for again.
+        InputError: if `subject` is no pseudonym, or nobody's and not meant to be.
+        KithError: if a database does not answer: then the store is as it was; or if readers do not make way for the
+            files to be rewritten: then all is deleted, but its bytes are not gone yet. Either way ask again.
     """
-    _check(subject)
+    check_subject(subject)
     with store.writing() as connection:
-        subjects = [subject, *_candidates(connection, subject)]
+        if not unknown:
+            require_known(store, connection, subject)  # rule 5
+        subjects = [subject, *as_candidates(connection, subject)]
         connection.execute(insert(erasing), [{"subject": name} for name in subjects])
         references = _forget_references(connection, store, subjects)
-        rows = {table.name: _delete(connection, table, subjects) for table in _TRACES}
+        said = connection.scalars(select(consent_event.c.receipt).where(about(consent_event, subjects))).all()
+        rows = {table.name: _delete(connection, table, subjects) for table in TRACES}
         rows = {name: count for name, count in rows.items() if count}
         connection.execute(delete(erasing))
         new = _bury(connection, store, subjects, now)
@@ -146,18 +158,21 @@ def erase(store: Store, subject: str, now: datetime) -> Erased:
         if rows or references or new or in_vault:
             counts = {"rows": rows, "references": references, "in_vault": in_vault}
             document = {"event": "erased", "person": store.pseudonyms.mark(subject), **counts}
-            digest = store.log(connection, document, now)  # rules 3, 4
-    store.purge()
+            digest = store.log(connection, document, now, said=-store.digest_of(said))  # rules 3, 4
+    _purge(store)
     return Erased(rows, references, in_vault, digest)
 
 
 def readmit(store: Store, subject: str, now: datetime) -> None:
     """Lifts the tombstone of a subject, so that sources may speak of them again.
 
+    The person returns with the next export that differs from those that came: one that came already is known by its
+    digest and changes nothing, so what only older exports said does not return.
+
     Raises:
         InputError: if `subject` is no pseudonym, or was not erased.
     """
-    _check(subject)
+    check_subject(subject)
     mark = store.pseudonyms.mark(subject)
     with store.writing() as connection:
         if not connection.execute(delete(tombstone).where(tombstone.c.mark == mark)).rowcount:
@@ -165,26 +180,9 @@ def readmit(store: Store, subject: str, now: datetime) -> None:
         store.log(connection, {"event": "readmitted", "person": mark}, now)  # rule 4
 
 
-def _check(subject: str) -> None:
-    if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
-        raise InputError("subject: expected a pseudonym of 32 hexadecimal digits, got otherwise")
-
-
-def _candidates(connection: Connection, subject: str) -> list[str]:
-    """As whom a person applied."""
-    keys = select(person.c.candidate_key).where(person.c.subject == subject, person.c.candidate_key.is_not(None))
-    return sorted(set(connection.scalars(keys)) - {subject})
-
-
-def _of(table: Table, subjects: Sequence[str]) -> Any:
-    """The rows of a table that name one of the subjects."""
-    names = [table.c.subject, *([table.c.candidate] if table is reconciliation else [])]
-    return or_(*(name.in_(subjects) for name in names))
-
-
 def _shown(connection: Connection, store: Store, table: Table, subjects: Sequence[str]) -> list[dict[str, Any]]:
     """A table's rows about the subjects, with their source instead of the batch's number (rule 1)."""
-    query = select(table).where(_of(table, subjects))
+    query = select(table).where(about(table, subjects))
     if "batch" in table.c:
         query = query.add_columns(batch.c.source, batch.c.connector).join(batch, batch.c.number == table.c.batch)
     rows = connection.execute(query.order_by(*table.primary_key.columns)).mappings()
@@ -194,7 +192,7 @@ def _shown(connection: Connection, store: Store, table: Table, subjects: Sequenc
 def _opened(store: Store, table: Table, row: RowMapping) -> dict[str, Any]:
     shown = {name: value for name, value in row.items() if name not in ("number", "batch")}
     if table is reconciliation:
-        shown |= {side: opened(store, row, side) for side in ("held", "came")}
+        shown |= opened(store, row)
     if table is scim_user:
         shown["sealed"] = json.loads(store.sealer.open(row["sealed"], row["id"]))
     return shown
@@ -228,12 +226,22 @@ def _forget_traits(store: Store, subjects: Sequence[str]) -> bool:
     """Takes the subjects from the vault; whether it held something."""
     vault = open_vault(store)
     try:
-        held = [subject for subject in subjects if vault.holds(subject)]
-        for subject in held or subjects[:1]:  # at least once: an erasure that was cut off may have left bytes
-            vault.forget(subject)
+        return any([vault.forget(subject) for subject in subjects])
     finally:
         vault.close()
-    return bool(held)
+
+
+def _purge(store: Store) -> None:
+    """Leaves none of the deleted bytes in any file, also those of an erasure that was cut off.
+
+    It waits for readers, and so comes after the commit: meanwhile others may write.
+    """
+    store.purge()
+    vault = open_vault(store)
+    try:
+        vault.purge()
+    finally:
+        vault.close()
 
 
 def _checked(column: Column, value: str | float) -> str | float:
@@ -264,7 +272,7 @@ def _forget_references(connection: Connection, store: Store, subjects: Sequence[
         named += connection.execute(others.values({key.name: None})).rowcount
     about_keys = select(reconciliation).where(reconciliation.c.column.in_([f"person.{key.name}" for key in KEYS]))
     for row in connection.execute(about_keys).mappings().all():
-        if {opened(store, row, side) for side in ("held", "came")} & set(subjects):
+        if {opened(store, row)[side] for side in ("held", "came")} & set(subjects):
             connection.execute(delete(reconciliation).where(reconciliation.c.number == row["number"]))
             named += 1
     return named + _forget_manager(connection, store, subjects)
@@ -289,7 +297,7 @@ def _forget_manager(connection: Connection, store: Store, subjects: Sequence[str
 
 
 def _delete(connection: Connection, table: Table, subjects: Sequence[str]) -> int:
-    return connection.execute(delete(table).where(_of(table, subjects))).rowcount
+    return connection.execute(delete(table).where(about(table, subjects))).rowcount
 
 
 def _bury(connection: Connection, store: Store, subjects: Sequence[str], now: datetime) -> bool:

@@ -3,18 +3,20 @@
 Rules
 1. What is not registered for its source stops the batch: a connector that sends it is not to be trusted with the rest.
 2. Of who was erased nothing gets in, nor their key in another person's fact.
-3. A fact is about a pseudonym, from a real day on, told apart by a printable item; else it is quarantined.
+3. A fact is about a pseudonym, from a real day on, told apart by a printable item; else it is quarantined. An event
+   lies at most a year ahead: one of the year 2199 would never be past its time.
 4. A value that the registry does not take is quarantined with its whole fact.
 5. So is a fact that contradicts itself: an employment that ends before it begins, a person who reports to themselves.
    Longer circles of managers get in: which of the rows is wrong can not be told, and over time each may be right.
 6. A cell past its retention is left out, and a fact of which no cell is left. The end of an employment still gets in
    where the person's record is held: it tells the retention job to delete the rest.
 7. Reasons hold no cell's content.
+8. A withdrawal or an objection counts whatever else of it can not be read: then it is one of now, of the current
+   notice. Only whose it is, what it is and for which purpose have to be told.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -24,12 +26,13 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from privacy.errors import InputError
-from records.consent import check
+from records.consent import RESTRICTS, check
 from records.facts import Fact, Fault, Incoming, Said, Trait, Value
 from records.registry import VAULT, Column, Registry
 from records.retention_rules import earliest, past
-from records.schema import FACTS, person, tombstone
+from records.schema import FACTS, STATES, person, tombstone
 from records.store import Store, instant
+from records.subjects import is_subject
 from records.versions import rows_of
 
 MAX_ITEM: Final = 200
@@ -39,7 +42,6 @@ MAX_REMEMBERED: Final = 50_000
 """Judgements of values that are kept, since tables hold the same few values over and over."""
 FIRST_YEAR: Final = 1900
 LAST_YEAR: Final = 2200
-_SUBJECT: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ENDING: Final = ("start_month", "end_month", "exit_type")
 
 
@@ -101,6 +103,7 @@ class Admission:
         self._connection = connection
         self._now = now
         self._recorded = instant(now)
+        self._year_ahead = earliest(-12, now)
         self._tables: dict[str, _Table] = {}
         self._remembered: dict[tuple[str, Value], str | None] = {}
         self._any_erased = connection.execute(select(tombstone.c.mark).limit(1)).first() is not None
@@ -131,7 +134,7 @@ class Admission:
 
     def _fact(self, fact: Fact, people: _People, admitted: Admitted) -> None:
         table = self._table(fact.table)
-        column, reason, values = "", _frame_problem(fact), dict[str, Value]()
+        column, reason, values = "", _frame_problem(fact, self._year_ahead), dict[str, Value]()
         if reason is None:
             column, reason, values = self._values(fact, table, people.erased)
         if reason is not None:
@@ -190,11 +193,23 @@ class Admission:
         try:
             if said.purpose not in self._registry.purposes:  # the registry's own words would repeat it (rule 7)
                 raise InputError("consent event, purpose: expected a registered one, got another")
-            check(self._registry, said)
+            admitted.said.append(self._readable(said))
         except InputError as error:
             admitted.faults.append(Fault(said.place, "", _shown(str(error)), _subject(said.subject)))
-        else:
-            admitted.said.append(said)
+
+    def _readable(self, said: Said) -> Said:
+        """The event as it can be put on record; raises InputError if it can not (rule 8)."""
+        try:
+            check(self._registry, said)
+        except InputError:
+            if said.state not in RESTRICTS:
+                raise
+            version = self._registry.purpose(said.purpose).notice_version
+            said = Said(
+                said.subject, said.purpose, said.state, version, "und", self._source, self._recorded, said.place
+            )
+            check(self._registry, said)
+        return said
 
     def _problem(self, column: Column, value: str | float) -> str | None:
         """`column.problem(value)`, remembered; true and 1 are one key and must not share a judgement."""
@@ -286,7 +301,7 @@ def _contradiction(subject: str, values: Mapping[str, Value]) -> str | None:
     return None
 
 
-def _frame_problem(fact: Fact) -> str | None:
+def _frame_problem(fact: Fact, year_ahead: str) -> str | None:
     """Why a fact can not be told whose, which or when (rule 3)."""
     if _subject(fact.subject) is None:
         return "expected a pseudonym"
@@ -294,6 +309,8 @@ def _frame_problem(fact: Fact) -> str | None:
         return f"expected a printable item of at most {MAX_ITEM} characters"
     if not isinstance(fact.valid_from, str) or not _is_day(fact.valid_from):
         return f"expected a day YYYY-MM-DD from {FIRST_YEAR} to {LAST_YEAR}"
+    if fact.table not in STATES and fact.valid_from > year_ahead:
+        return "expected an event of at most a year ahead"
     return None
 
 
@@ -307,7 +324,7 @@ def _is_day(text: str) -> bool:
 
 
 def _subject(subject: object) -> str | None:
-    return subject if isinstance(subject, str) and _SUBJECT.fullmatch(subject) else None
+    return str(subject) if is_subject(subject) else None
 
 
 def _shown(text: str) -> str:

@@ -171,13 +171,22 @@ def text_plan(cell: str, options: ReadOptions) -> CellPlan:
 
 
 def day_plan(cell: str, options: ReadOptions, weekly: bool) -> CellPlan:
-    """The plan of a cell that says from when on a fact is true."""
-    return CellPlan(cell, _week(options) if weekly else options.calendar.day, Form(cell), options)
+    """The plan of a cell that says from when on a fact is true; what is true of a week is so from its last day on."""
+
+    def week(text: str) -> str:
+        return sunday(date.fromisoformat(options.calendar.day(text))).isoformat()
+
+    return CellPlan(cell, week if weekly else options.calendar.day, Form(cell), options)
 
 
 def monday(day: date) -> date:
     """The Monday of a day's week."""
     return day - timedelta(days=day.weekday())
+
+
+def sunday(day: date) -> date:
+    """The Sunday of a day's week, its last day."""
+    return monday(day) + timedelta(days=6)
 
 
 def _week(options: ReadOptions) -> Callable[[str], str]:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from records import contract_commands, store_commands
+from records import contract_commands, intake_commands, person_commands, registry_commands, site_commands
 
 app = typer.Typer()
 app.add_typer(contract_commands.app, name="contract")
-app.add_typer(store_commands.app, name="records")
+
+of_a_site = typer.Typer(
+    help="A site's records: taken in, reported on, exported, corrected, erased.", no_args_is_help=True
+)
+for part in (intake_commands, person_commands, site_commands, registry_commands):
+    of_a_site.add_typer(part.app)
+app.add_typer(of_a_site, name="records")

@@ -31,14 +31,14 @@ from records.facts import Said
 from records.registry import Basis, Purpose, Registry
 from records.schema import consent_event, person, tombstone
 from records.store import Store, instant
+from records.subjects import is_subject, require_known
 
 INFORMED, GIVEN, WITHDRAWN, OBJECTED, LIFTED = "informed", "given", "withdrawn", "objected", "objection_withdrawn"
 STATES: Final = frozenset({INFORMED, GIVEN, WITHDRAWN, OBJECTED, LIFTED})
 UNKNOWN: Final = "unknown"
 """State of a person who has said nothing that counts, and was told nothing."""
-_RESTRICTS: Final = frozenset({WITHDRAWN, OBJECTED})
+RESTRICTS: Final = frozenset({WITHDRAWN, OBJECTED})
 _INSTANT: Final = "%Y-%m-%dT%H:%M:%SZ"
-_SUBJECT: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/ -]{0,63}", re.ASCII)
 
 _WORDS: Final = {
@@ -137,7 +137,7 @@ def decide(events: Sequence[Event], purpose: Purpose, now: str) -> Answer:
     """
     if purpose.basis is Basis.LEGAL_OBLIGATION:  # rule 5
         return _answer(purpose, True, UNKNOWN, None, None, None, "law")
-    counted = [event for event in events if event.state in _RESTRICTS or event.at <= now]  # rules 1, 2
+    counted = [event for event in events if event.state in RESTRICTS or event.at <= now]  # rules 1, 2
     standing = _standing(counted)
     told = _newest(event for event in counted if event.state in (INFORMED, GIVEN))
     agreed = _newest(standing)
@@ -147,7 +147,7 @@ def decide(events: Sequence[Event], purpose: Purpose, now: str) -> Answer:
         version = agreed if purpose.basis is Basis.CONSENT else told
         return _answer(purpose, True, GIVEN, version, standing[-1], agreed, GIVEN)
     if purpose.basis is Basis.CONSENT:
-        said_no = any(event.state in _RESTRICTS for event in counted)
+        said_no = any(event.state in RESTRICTS for event in counted)
         return _answer(purpose, False, UNKNOWN, None, None, None, LIFTED if said_no else "asked")
     if told is None:
         return _answer(purpose, False, UNKNOWN, None, None, None, UNKNOWN)
@@ -156,11 +156,18 @@ def decide(events: Sequence[Event], purpose: Purpose, now: str) -> Answer:
     return _answer(purpose, True, INFORMED, told, telling, None, words)
 
 
-def record(store: Store, registry: Registry, said: Said, now: datetime) -> int:
+def record(store: Store, registry: Registry, said: Said, now: datetime, *, unknown: bool = False) -> int:
     """Puts on record what a person said just now, and returns the event's number; said again, it changes nothing.
 
+    Args:
+        store: where.
+        registry: of purposes.
+        said: by whom, and what.
+        now: aware.
+        unknown: also of somebody whom the records do not know yet.
+
     Raises:
-        InputError: for an event that is not as the registry and the store's writing ask.
+        InputError: for an event that is not as the registry and the store's writing ask, or is nobody's.
         Refused: if the person's data was erased.
     """
     check(registry, said)
@@ -169,16 +176,21 @@ def record(store: Store, registry: Registry, said: Said, now: datetime) -> int:
         mark = store.pseudonyms.mark(said.subject)
         if connection.scalar(select(tombstone.c.mark).where(tombstone.c.mark == mark)) is not None:
             raise Refused("consent: this person's data was erased and nothing about them is stored")
+        if not unknown:
+            require_known(store, connection, said.subject)
         if (number := _number(connection, said)) is not None:
             before = _events(connection, said.subject, said.purpose)
-            if said.state not in _RESTRICTS or any(event.number == number for event in _still_against(before)):
+            if said.state not in RESTRICTS or any(event.number == number for event in _still_against(before)):
                 return number
             # A no that was lifted since, said again by a clock that went back: it has to count as a new one (rule 1).
             said = replace(said, at=max(event.at for event in before))
             if (number := _number(connection, said)) is not None:
                 return number
         values = {**_written(said), "recorded_at": moment, "receipt": receipt(said)}
-        return int(connection.scalar(insert(consent_event).values(values).returning(consent_event.c.number)) or 0)
+        number = connection.execute(insert(consent_event).values(values).returning(consent_event.c.number)).scalar_one()
+        document = {"event": "said", "purpose": said.purpose, "state": said.state}
+        store.log(connection, document, now, said=store.digest_of([receipt(said)]))
+        return int(number)
 
 
 def receipt(said: Said) -> str:
@@ -195,7 +207,7 @@ def check(registry: Registry, said: Said) -> None:
     newest = registry.purpose(said.purpose).notice_version
     version = said.notice_version
     whole = isinstance(version, int) and not isinstance(version, bool)
-    _expect(isinstance(said.subject, str) and _SUBJECT.fullmatch(said.subject), "subject", "a pseudonym")
+    _expect(is_subject(said.subject), "subject", "a pseudonym")
     _expect(said.state in STATES, "state", f"one of {', '.join(sorted(STATES))}")
     _expect(whole and 1 <= version <= newest, "notice_version", f"a whole number from 1 to {newest}")
     for field in ("locale", "channel"):
@@ -242,7 +254,7 @@ def _still_against(events: Sequence[Event]) -> list[Event]:
             agreed = max(agreed, event.at)
         elif event.state == LIFTED:
             taken_back = max(taken_back, event.at)
-        elif event.state in _RESTRICTS:
+        elif event.state in RESTRICTS:
             lifted = agreed > event.at or (event.state == OBJECTED and taken_back > event.at)
             against += [] if lifted else [event]
     return against
@@ -255,7 +267,7 @@ def _unlifted(events: Sequence[Event]) -> Event | None:
 
 def _standing(events: Sequence[Event]) -> list[Event]:
     """The agreements that lift every withdrawal and objection (rule 4), in order of record."""
-    said_no = [event for event in events if event.state in _RESTRICTS]
+    said_no = [event for event in events if event.state in RESTRICTS]
     last, latest = (max(e.number for e in said_no), max(e.at for e in said_no)) if said_no else (-1, "")
     return [event for event in events if event.state == GIVEN and event.number > last and event.at > latest]
 

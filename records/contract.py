@@ -26,7 +26,7 @@ A contract is a TOML file:
     "Halden Precision" = 3500
 
     [moment]                            # if rows are drawn from a site's records
-    as_of = 2025-09-30                  # the day as which they are read
+    as_of = 2025-09-30                  # the day as which they are read, the last of a month
     horizon_months = 12                 # how long after it the label is known
 
     [columns.overtime_hours]
@@ -42,7 +42,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -164,7 +164,7 @@ class SiteColumn:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """As when a site's records are read: features as of a day, the label `horizon_months` (1 to 60) after it."""
+    """As when a site's records are read: features as of the last day of a month, the label 1 to 60 months after it."""
 
     as_of: date
     horizon_months: int
@@ -373,6 +373,8 @@ def _label(section: _Section) -> Label:
 
 def _moment(section: _Section) -> Moment:
     as_of, months = section.day("as_of"), section.number("horizon_months")
+    if (as_of + timedelta(1)).day != 1:  # records say the month of an exit
+        raise section.fail("as_of", "the last day of a month", "another day")
     if not 1 <= months <= MAX_HORIZON_MONTHS or months != int(months):
         raise section.fail("horizon_months", f"a whole number from 1 to {MAX_HORIZON_MONTHS}", _came(months))
     section.close()

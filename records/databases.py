@@ -25,8 +25,10 @@ from privacy.errors import InputError, KithError
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 FROM_ENVIRONMENT: Final = "env:"
-BUSY_SECONDS: Final = 60
-"""How long a SQLite writer waits for another one."""
+BUSY_SECONDS: Final = 600
+"""How long a SQLite writer waits for another one, an objection for a long ingest; on PostgreSQL without end."""
+PURGE_SECONDS: Final = 60
+"""How long a purge waits for readers and writers."""
 _DRIVERS: Final = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 _MODE: Final = "kith_mode"
 _INTEGRITY: Final = "23"
@@ -167,7 +169,7 @@ def purge(engine: Engine, metadata: MetaData) -> None:
         return
     names = ", ".join(engine.dialect.identifier_preparer.format_table(table) for table in metadata.tables.values())
     with _answering(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"SET lock_timeout = {BUSY_SECONDS * 1000}"))
+        connection.execute(text(f"SET lock_timeout = {PURGE_SECONDS * 1000}"))
         try:
             connection.execute(text(f"VACUUM (FULL) {names}"))  # plain VACUUM leaves the bytes in the pages' gaps
         finally:
@@ -250,8 +252,12 @@ def _purge_sqlite(engine: Engine) -> None:
         with closing(engine.raw_connection()) as connection:
             cursor = connection.cursor()
             cursor.execute("PRAGMA query_only=OFF")
-            cursor.execute("VACUUM")
-            busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            cursor.execute(f"PRAGMA busy_timeout={PURGE_SECONDS * 1000}")
+            try:
+                cursor.execute("VACUUM")
+                busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     except (sqlite3.OperationalError, OperationalError) as error:
         raise KithError(f"database: expected to rewrite it, got {type(error).__name__}") from None
     if busy:

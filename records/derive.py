@@ -3,7 +3,8 @@
 Rules:
  1. A feature reads only versions that were true by its day: `valid_from` up to it, and nothing later.
  2. A feature of a person is read only if the caller says that this person's facts may be read for it.
- 3. A label is what was known once its horizon was over.
+ 3. A label is what is known now of an end of employment whose month lies in the horizon, whenever it was told.
+ 4. An end counts only if the person's records stand by it: the next version starts after it, or none follows.
 """
 
 from __future__ import annotations
@@ -137,23 +138,28 @@ def employed(versions: Versions) -> Mask:
     return there & started & ~((end <= _months_over(versions.as_of)) & ~(start > end))
 
 
-def labels(versions: Versions, rule: LabelRule, as_of: date) -> Cells:
-    """(m,) the label of everybody who was there on `as_of`, read at the versions' day (rule 3).
+def labels(versions: Versions, rule: LabelRule, as_of: date, until: date) -> Cells:
+    """(m,) the label of everybody who was there on `as_of`, by all versions given (rule 3).
 
-    `rule.positive` where an employment ended in between for a reason that counts, also if another one began since;
-    `rule.negative` where none ended; missing where one ended for another reason, or had ended before `as_of`.
+    `rule.positive` where an employment ended after `as_of`, by `until`, for a reason that counts, also if another one
+    began since; `rule.negative` where none ended; missing where one ended for another reason, or before `as_of`.
+
+    Args:
+        versions: known now, with `label_columns`.
+        rule: the label.
+        as_of: the last day of a month.
+        until: the last day of a later month.
     """
     facts = versions.tables[rule.column.table]
-    there, start, end = _employment(versions)
-    over = (end <= _months_over(versions.as_of)) & ~(start > end)
-    found: Cells = np.full(len(there), None, dtype=np.object_)
-    found[there & ~over] = rule.negative
-    ends = _last_of(zip(facts.who, facts.columns["start_month"], strict=True))
-    months = _months(facts.columns[rule.column.field][ends])
-    within = ends[(months <= _months_over(versions.as_of)) & (months > _months_over(as_of))]
-    found[facts.who[within]] = None
-    counted = [reason in rule.counted for reason in facts.columns[rule.reason.field][within]]
-    found[facts.who[within[np.array(counted, dtype=np.bool_)]]] = rule.positive
+    place, end, back = _departures(facts)
+    who, reason = facts.who[place], facts.columns[rule.reason.field][place]
+    within = (end > _month(as_of)) & (end <= _month(until))
+    counted = within & np.array([each in rule.counted for each in reason], dtype=np.bool_)
+    found: Cells = np.full(len(versions.subjects), None, dtype=np.object_)
+    found[facts.who] = rule.negative
+    found[who[within]] = None
+    found[who[counted]] = rule.positive
+    found[who[(end <= _month(as_of)) & ~(back <= _month(as_of))]] = None
     return found
 
 
@@ -292,6 +298,21 @@ def _employment(versions: Versions) -> tuple[Mask, Cells, Cells]:
     for row, name in enumerate(_EMPLOYMENT):
         months[row, facts.who] = _months(facts.columns[name])
     return there, months[0], months[1]
+
+
+def _departures(facts: Facts) -> tuple[Places, Cells, Cells]:
+    """Who has left, and when (rule 4): the versions that say so, their last months, the next first ones or NaN."""
+    start, end = (_months(facts.columns[name]) for name in _EMPLOYMENT)
+    order = np.argsort(facts.who, kind="stable")
+    same = facts.who[order][1:] == facts.who[order][:-1]
+    before, after = order[:-1][same], order[1:][same]
+    following = np.full(len(order), np.nan)
+    following[before] = start[after]
+    back = np.where(start > end, start, np.where(following > end, following, np.nan))
+    stands = ~np.isnan(back)
+    stands[np.setdiff1d(order, before)] = True
+    place = np.flatnonzero(stands & ~np.isnan(end))
+    return place, end[place], back[place]
 
 
 def _months(cells: Cells) -> Cells:

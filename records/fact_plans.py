@@ -17,14 +17,14 @@ from records.cell_plans import (
     checked_plan,
     day_plan,
     key_plan,
-    monday,
     plan_of,
+    sunday,
     text_plan,
 )
 from records.cells import Unreadable
 from records.facts import Fact, Said, Value
 from records.mapping_file import FactsForm, Form, MappingFile, When
-from records.prohibited import refuse
+from records.prohibited import refuse, refuse_query
 from records.registry import VAULT, Column, Registry
 from records.schema import CANDIDATES, FACTS
 
@@ -44,8 +44,9 @@ KEYS: Final = MappingProxyType(
 SINGLE: Final = frozenset({"person", "work_pattern_week", "comp_band"})
 """Tables with one fact of a person at a time."""
 WEEKLY: Final = frozenset({"work_pattern_week"})
-"""Tables whose facts are true from a Monday on."""
-STATES: Final = ("informed", "given", "withdrawn", "objected", "objection_withdrawn")
+"""Tables whose facts are of a week, and true from its Sunday on."""
+RESTRICTS: Final = ("withdrawn", "objected")
+STATES: Final = ("informed", "given", "objection_withdrawn", *RESTRICTS)
 
 Record = Mapping[str, str | None]
 """One row of a source: cells by name, as text; None is a missing one, and an absent one was not spoken of."""
@@ -123,7 +124,7 @@ class FactPlan:
     def _valid_from(self, record: Record, as_of: date) -> str:
         if self.since is not None:
             return self.since.stated(record.get(self.since.cell))
-        return (monday(as_of) if self.table in WEEKLY else as_of).isoformat()
+        return (sunday(as_of) if self.table in WEEKLY else as_of).isoformat()
 
 
 class Compiler:
@@ -147,6 +148,7 @@ class Compiler:
         self._registry = registry
         self.cells: set[str] = set()
         self.required: set[str] = set()
+        refuse_query(file.read.query or "", f"{file.where}, 'query'", in_vault=bool(file.protected))  # rule 2
         self._read(file.person.cell)
 
     def facts(self) -> tuple[FactPlan, ...]:
@@ -318,14 +320,34 @@ class ConsentPlan:
 
     parts: Mapping[str, CellPlan | Value]
 
-    def said(self, record: Record, place: int, subject: str) -> Said:
-        """The row's event. Raises BadCell for the first cell that does not read or is missing."""
-        found = {
-            name: part.stated(record.get(part.cell)) if isinstance(part, CellPlan) else part
-            for name, part in self.parts.items()
+    def said(self, record: Record, place: int, subject: str, as_of: date) -> Said:
+        """The row's event; a withdrawal or an objection of which no more can be read is one of `as_of`, version 1.
+
+        Raises:
+            BadCell: for the first cell that does not read or is missing; of a no, purpose and state alone.
+        """
+        state, purpose = str(self._part("state", record)), str(self._part("purpose", record))
+        unread: dict[str, Value] = {
+            "notice_version": 1.0,
+            "at": f"{as_of}T00:00:00Z",
+            "locale": "und",
+            "channel": "und",
         }
+        found: dict[str, Value] = {}
+        for name, instead in unread.items():
+            try:
+                found[name] = self._part(name, record)
+            except BadCell:
+                if state not in RESTRICTS:
+                    raise
+                found[name] = instead
         version = int(float(found.pop("notice_version") or 0))
-        return Said(subject, notice_version=version, place=place, **{name: str(part) for name, part in found.items()})
+        texts = {name: str(part) for name, part in found.items()}
+        return Said(subject, purpose, state, version, place=place, **texts)
+
+    def _part(self, name: str, record: Record) -> Value:
+        part = self.parts[name]
+        return part.stated(record.get(part.cell)) if isinstance(part, CellPlan) else part
 
 
 def _from_cells(form: FactsForm) -> Iterable[tuple[str, Form]]:

@@ -119,7 +119,7 @@ class FactWriter:
         for (subject, item), days in corrected.items():
             arrivals = came.get((subject, item), {})
             said = {day: arrival.values for day, arrival in arrivals.items()}
-            for found in disputes(table, held.get((subject, item), {}), said, days):
+            for found in disputes(held.get((subject, item), {}), said, days):
                 cell = (f"{table.name}.{found.field}", item, found.valid_from)
                 differences.append(Difference(subject, None, *cell, found.held, found.came))
                 del arrivals[found.valid_from].values[found.field]

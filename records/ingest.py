@@ -38,6 +38,8 @@ BLOCK: Final = 5_000
 """Things that are judged, looked up and written together."""
 MAX_SAID: Final = 2_000_000
 """Consent events of one batch."""
+MAX_PLACE: Final = 2**31 - 1
+"""The highest place that a column holds; what stands further on is said to stand there."""
 MAX_REASONS: Final = 100
 """Reasons that are counted by name; what comes after them is counted together."""
 _DIGEST: Final = re.compile(r"[A-Za-z0-9:_+/=-]{1,128}", re.ASCII)
@@ -146,6 +148,7 @@ class _Batch:
         self._opened = 0
         self._place: int | None = None
         self._said: list[Said] = []
+        self._receipts = 0
 
     def run(self, connection: Connection, incoming: Iterable[Incoming]) -> Ingested:
         """Takes everything in inside a writing transaction, and closes the batch."""
@@ -218,7 +221,7 @@ class _Batch:
         rows = [
             {
                 "batch": self._number,
-                "place": fault.place,
+                "place": min(fault.place, MAX_PLACE),
                 "column": fault.column,
                 "reason": fault.reason,
                 "subject": fault.subject,
@@ -236,9 +239,8 @@ class _Batch:
         mine = update(schema.batch).where(schema.batch.c.number == self._number)
         self._connection.execute(mine.values(dict(self._counts)))
         counts = {**self._counts, "reconciliations": self._opened}
-        self._store.log(
-            self._connection, {"event": "ingested", "batch": self._number, **self._head, **counts}, self._now
-        )
+        document = {"event": "ingested", "batch": self._number, **self._head, **counts}
+        self._store.log(self._connection, document, self._now, said=self._receipts)
 
     def _say(self, said: list[Said]) -> None:
         """Puts consent events on record that are not there yet, told by their receipts."""
@@ -263,6 +265,7 @@ class _Batch:
         self._counts.update(written=len(rows), unchanged=len(said) - len(rows))
         if rows:
             self._connection.execute(insert(consent_event), rows)
+            self._receipts += self._store.digest_of(str(row["receipt"]) for row in rows)
 
 
 def _blocks(incoming: Iterable[Incoming]) -> Iterator[list[Incoming]]:

@@ -46,7 +46,7 @@ def ingest_file(
         mapping: what to read it through: loaded, by name, or its file.
         path: a table, SCIM users, xAPI statements, a calendar or a folder of .ics files; None for a database, which
             the mapping itself names.
-        as_of: from when on facts are true whose rows do not say; None for the day of `now`.
+        as_of: from when on facts are true whose rows do not say; None for the day of `now` in UTC.
         now: aware.
 
     Raises:
@@ -64,7 +64,8 @@ def ingest_file(
         return _calendars(store, registry, loaded, place, now)
     day = as_of or now.astimezone(UTC).date()
     incoming = _incoming(_records(loaded, place), loaded, store, day)
-    return ingest(store, registry, loaded.source, loaded.kind, _digest(loaded, place, as_of, now), incoming, now)
+    digest = _digest(store, loaded, place, as_of, now)
+    return ingest(store, registry, loaded.source, loaded.kind, digest, incoming, now)
 
 
 def unknown_columns(mapping: Mapping, path: str | Path | None) -> tuple[Unknown, ...]:
@@ -135,11 +136,14 @@ def _calendars(store: Store, registry: Registry, mapping: Mapping, path: Path, n
     return ingest_calendars(store, registry, mapping, path, now)
 
 
-def _digest(mapping: Mapping, path: Path, as_of: date | None, now: datetime) -> str:
-    """SHA-256 of what came, the mapping and the day. What a database answers may be other things at any time."""
+def _digest(store: Store, mapping: Mapping, path: Path, as_of: date | None, now: datetime) -> str:
+    """Of what came, the mapping and the day; keyed, so that it outlives an erasure and says nothing of who was erased.
+
+    What a database answers may be other things at any time.
+    """
     came = now.astimezone(UTC).isoformat() if mapping.kind == "sql" else _content(path)
     day = as_of.isoformat() if as_of else ""
-    return hashlib.sha256(f"{mapping.digest} {day} {came}".encode()).hexdigest()
+    return store.pseudonyms.digest(f"{mapping.digest} {day} {came}".encode())
 
 
 def _content(file: Path) -> str:

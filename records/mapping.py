@@ -2,7 +2,8 @@
 
 Rules:
  1. A mapping writes only columns that are registered, for which its source is registered, about whom they are.
- 2. It reads no cell of a prohibited name, but what the vault may take from it; what it ignores is never read.
+ 2. It reads no cell of a prohibited name, but what the vault may take from it, and no word of its query is one; what
+    it ignores is never read.
  3. Every row ends as what it says, or as one fault that holds none of it: one bad cell keeps the whole row out. Only
     rows that no `when` lets in end as nothing.
  4. Nothing is guessed: an unknown value, an ambiguous day, a missing key is a fault.
@@ -99,7 +100,7 @@ class Mapping:
         if self._protected and (traits := self._traits(record)):
             found.append(Trait(subject, traits, place))
         if self._consent is not None:
-            found.append(self._consent.said(record, place, subject))
+            found.append(self._consent.said(record, place, subject, as_of))
         return found
 
     def _traits(self, record: Record) -> dict[str, str]:

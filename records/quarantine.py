@@ -55,8 +55,8 @@ def held_in(connection: Connection) -> tuple[Held, ...]:
         .subquery()
     )
     first = select(numbered).where(numbered.c.rank <= SHOWN_PLACES).order_by(numbered.c.rank)
-    found: dict[tuple[str, ...], tuple[int, list[int]]] = {}
-    for *named, place, _, rows in connection.execute(first):
-        found.setdefault(tuple(named), (rows, []))[1].append(place + 1)
+    found: dict[tuple[str, str, str, str], tuple[int, list[int]]] = {}
+    for source, connector, column, reason, place, _, rows in connection.execute(first):
+        found.setdefault((source, connector, column, reason), (rows, []))[1].append(place + 1)
     lines = [Held(*named, rows=rows, places=tuple(places)) for named, (rows, places) in found.items()]
     return tuple(sorted(lines, key=lambda line: (-line.rows, line.source, line.column, line.reason)))

@@ -7,14 +7,15 @@ Rules
 3. A difference is never resolved silently: it opens an item, and the person's rows wait until it is settled.
 4. The same difference opens one item, however often it comes, also after it was settled.
 5. Values are sealed; logs, messages and reasons hold none of them.
-6. Whoever settles says which side is right, who they are and why, and the log keeps it.
+6. Whoever settles says which side is right, who they are and why. Who and why stand sealed in the item, and go with
+   it when the person is erased; the log names the item, the side, and a keyed digest of the reason.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -37,8 +38,10 @@ OFFER: Final = "the record differs from the accepted offer"
 CORRECTED: Final = "a source speaks against a corrected value"
 MAX_BY: Final = 120
 MAX_REASON: Final = 500
+MAX_NUMBER: Final = 2**31 - 1
 BLOCK: Final = 1_000
 """People whose offers are compared at a time."""
+_SEALED: Final = ("held", "came", "settled_by", "settled_why")
 _CENT: Final = 0.005
 _COMPARED: Final = (
     ("offer_pay", comp_band, "annual_pay"),
@@ -110,14 +113,14 @@ def open_items(store: Store) -> list[OpenItem]:
         return [_opened(store.sealer, row) for row in connection.execute(waiting).mappings()]
 
 
-def opened(store: Store, row: Mapping[Any, Any], side: Literal["held", "came"] | str) -> Value:
-    """One sealed value of a row of `reconciliation`."""
-    value: Value = getattr(_opened(store.sealer, row), side)
-    return value
+def opened(store: Store, row: Mapping[Any, Any]) -> dict[str, Value]:
+    """What is sealed in a row of `reconciliation`, by column: both values, and who settled it and why."""
+    cell = _cell(row)
+    return {name: None if row[name] is None else _open(store.sealer, name, cell, row[name]) for name in _SEALED}
 
 
 def settle(store: Store, number: int, take: Literal["held", "came"] | str, by: str, reason: str, now: datetime) -> None:
-    """Settles an item: the side that was taken holds, and the log keeps who decided and why (rule 6).
+    """Settles an item: the side that was taken holds, and the item keeps who decided and why (rule 6).
 
     Of an offer, "held" writes the offer's value into the record as a correction, "came" leaves the record as it is. Of
     a corrected value, "held" leaves it, "came" writes what the source says.
@@ -146,9 +149,13 @@ def settle(store: Store, number: int, take: Literal["held", "came"] | str, by: s
         at = instant(now)
         if (take == "held") == (item.candidate is not None):
             _put(connection, store, item, item.held if take == "held" else item.came, at)
-        closed = {"settled_at": at, "settled_by": by, "taken": take}
+        cell = (item.subject, item.column, item.item, item.valid_from)
+        said = {"settled_by": by, "settled_why": reason}
+        sealed = {name: _seal(store.sealer, name, cell, text) for name, text in said.items()}
+        closed = {"settled_at": at, "taken": take, **sealed}
         connection.execute(update(reconciliation).where(reconciliation.c.number == number).values(closed))
-        document = {"event": "settled", "item": number, "column": item.column, "taken": take, "by": by, "why": reason}
+        why = store.pseudonyms.digest(reason.encode())
+        document = {"event": "settled", "item": number, "column": item.column, "taken": take, "why": why}
         store.log(connection, document, now)
 
 
@@ -169,8 +176,8 @@ def open_differences(connection: Connection, sealer: Sealer, found: Iterable[Dif
             "column": new.column,
             "item": new.item,
             "valid_from": new.valid_from,
-            "held": _seal(sealer, "held", new),
-            "came": _seal(sealer, "came", new),
+            "held": _seal(sealer, "held", new.cell, new.held),
+            "came": _seal(sealer, "came", new.cell, new.came),
             "reason": why,
             "opened_at": at,
         }
@@ -192,7 +199,7 @@ def compare_offers(connection: Connection, sealer: Sealer, batch: int, at: str) 
     )
     opened = 0
     for start in range(0, len(pairs), BLOCK):
-        found = _differences(connection, dict(pairs[start : start + BLOCK]))
+        found = _differences(connection, pairs[start : start + BLOCK])
         opened += open_differences(connection, sealer, found, OFFER, at)
     return opened
 
@@ -205,20 +212,23 @@ def _touched(batch: int) -> Iterator[Select[Any]]:
     yield hired.where(person.c.candidate_key.in_(select(application.c.subject).where(application.c.batch == batch)))
 
 
-def _differences(connection: Connection, pairs: Mapping[str, str]) -> list[Difference]:
-    offers = _accepted(connection, set(pairs.values()))
-    people = _by_subject(connection, person, pairs)
-    pays = _by_subject(connection, comp_band, pairs)
+def _differences(connection: Connection, pairs: Sequence[tuple[str, str]]) -> list[Difference]:
+    """`pairs` are of an employee and a candidate they were: somebody who came back was several."""
+    offers = _accepted(connection, {candidate for _, candidate in pairs})
+    subjects = {subject for subject, _ in pairs}
+    people = _by_subject(connection, person, subjects)
+    pays = _by_subject(connection, comp_band, subjects)
     found = []
-    for subject, candidate in pairs.items():
+    for subject, candidate in pairs:
         offer = offers.get(candidate)
         hired = next((row for row in people.get(subject, []) if row["candidate_key"] == candidate), None)
         if offer is None or hired is None:
             continue
         for said, table, name in _COMPARED:
             rows = [hired] if table is person else pays.get(subject, [])
-            row = next((row for row in rows if row[name] is not None), None)
-            if row is None or offer[said] is None or not (name == "start_month" or _early(row, hired)):
+            told = (row for row in rows if row[name] is not None and (name == "start_month" or _early(row, hired)))
+            row = next(told, None)
+            if row is None or offer[said] is None:
                 continue
             if not _same(offer[said], row[name]):
                 column = f"{table.name}.{name}"
@@ -236,9 +246,9 @@ def _accepted(connection: Connection, candidates: set[str]) -> dict[str, Row]:
     return {row["subject"]: row for row in sorted(accepted, key=lambda row: str(row["valid_from"]))}
 
 
-def _by_subject(connection: Connection, table: Table, subjects: Mapping[str, str]) -> dict[str, list[Row]]:
+def _by_subject(connection: Connection, table: Table, subjects: set[str]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
-    for row in _rows(connection, table, set(subjects)):
+    for row in _rows(connection, table, subjects):
         found.setdefault(row["subject"], []).append(row)
     return found
 
@@ -250,9 +260,9 @@ def _rows(connection: Connection, table: Table, subjects: set[str]) -> list[Row]
 
 
 def _early(row: Row, hired: Row) -> bool:
-    """Whether a version tells of the first months; one that holds only later need not repeat the offer."""
+    """Whether a version tells of the first months; others, also of an employment before, need not repeat the offer."""
     start = hired["start_month"]
-    return start is None or _month(row["valid_from"]) <= _month(start) + STARTING_MONTHS
+    return start is None or abs(_month(row["valid_from"]) - _month(start)) <= STARTING_MONTHS
 
 
 def _month(text: str) -> int:
@@ -292,9 +302,10 @@ def _put(connection: Connection, store: Store, item: OpenItem, value: Value, at:
 
 
 def _item(connection: Connection, sealer: Sealer, number: int) -> OpenItem:
-    row = connection.execute(select(reconciliation).where(reconciliation.c.number == number)).mappings().one_or_none()
+    wanted = select(reconciliation).where(reconciliation.c.number == (number if 0 < number <= MAX_NUMBER else 0))
+    row = connection.execute(wanted).mappings().one_or_none()
     if row is None:
-        raise InputError(f"item: expected the number of a disagreement, got {number}")
+        raise InputError("item: expected the number of a disagreement, got another")
     if row["settled_at"] is not None:
         raise Refused(f"item {number}: expected one that is open, got one that was settled")
     return _opened(sealer, row)
@@ -302,19 +313,26 @@ def _item(connection: Connection, sealer: Sealer, number: int) -> OpenItem:
 
 def _opened(sealer: Sealer, row: Mapping[Any, Any]) -> OpenItem:
     values = {name: row[name] for name in OpenItem.__dataclass_fields__}
-    about = Difference(*(row[name] for name in Difference.__dataclass_fields__))
-    sides = {side: json.loads(sealer.open(row[side], _about(side, about))) for side in ("held", "came")}
+    sides = {side: _open(sealer, side, _cell(row), row[side]) for side in ("held", "came")}
     return OpenItem(**{**values, **sides})
 
 
-def _seal(sealer: Sealer, side: str, difference: Difference) -> str:
-    value = difference.held if side == "held" else difference.came
-    return sealer.seal(json.dumps(value).encode(), _about(side, difference))
+def _cell(row: Mapping[Any, Any]) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("subject", "column", "item", "valid_from"))
 
 
-def _about(side: str, difference: Difference) -> str:
+def _seal(sealer: Sealer, name: str, cell: Sequence[str], value: Value) -> str:
+    return sealer.seal(json.dumps(value).encode(), _about(name, cell))
+
+
+def _open(sealer: Sealer, name: str, cell: Sequence[str], sealed: str) -> Value:
+    value: Value = json.loads(sealer.open(sealed, _about(name, cell)))
+    return value
+
+
+def _about(name: str, cell: Sequence[str]) -> str:
     """What a sealed value belongs to: it opens in no other place."""
-    return json.dumps(["reconciliation", side, *difference.cell])
+    return json.dumps(["reconciliation", name, *cell])
 
 
 def _said(text: str, where: str, most: int) -> str:

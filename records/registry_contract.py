@@ -39,7 +39,7 @@ def contract_text(
         registry: where features, bounds and the label come from.
         purpose: a registered one with a label.
         people_at_most: each site's declared head-count bound.
-        as_of: the day as which features are read.
+        as_of: the day as which features are read, the last of a month.
         horizon_months: months after it when the label is known, 1 to 60.
         site_column: the column that says where a row belongs.
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from records.contract import Contract
-from records.readiness import READY, REFUSED, RESERVED, Verdict
+from records.readiness import READY, REFUSED, RESERVED, SMALL_SITE, Verdict
 from records.registry import Registry
 from records.report_figures import NOBODY, Figures, figures_of
 from records.report_sources import UNFIT_AT_MOST
@@ -39,10 +39,12 @@ class Report(Figures):
 
     Attributes:
         verdict: "ready", "ready with reservations" or "refuse".
-        reasons: why, gravest first; empty when ready.
+        refusals: why it refuses; empty unless it does.
+        reasons: why it is not simply ready, refusals first; empty when it is.
     """
 
     verdict: Verdict
+    refusals: tuple[str, ...]
     reasons: tuple[str, ...]
 
     def to_document(self) -> dict[str, Any]:
@@ -60,11 +62,11 @@ def report_on(
         KithError: as `snapshot` does.
     """
     figures = figures_of(store, registry, contract, now, found)
-    grave = [*_refused_rows(figures), *_refused_sources(figures)]
-    minor = [*_reserved_rows(figures), *_reserved_sources(figures)]
-    verdict: Verdict = REFUSED if grave else RESERVED if minor else READY
+    refusals = (*_refused_rows(figures), *_refused_sources(figures))
+    reasons = (*refusals, *_reserved_rows(figures), *_reserved_sources(figures))
+    verdict: Verdict = REFUSED if refusals else RESERVED if reasons else READY
     seen = {field.name: getattr(figures, field.name) for field in fields(Figures)}
-    return Report(**seen, verdict=verdict, reasons=(*grave, *minor))
+    return Report(**seen, verdict=verdict, refusals=refusals, reasons=reasons)
 
 
 def people_words(count: int) -> str:
@@ -112,6 +114,8 @@ def _reserved_rows(found: Figures) -> list[str]:
         reasons.append(
             f"{people_words(found.waiting)} {waits} for HR to settle what two sources say (kith records disagreements)"
         )
+    if PEOPLE_AT_LEAST <= found.labelled < SMALL_SITE:
+        reasons.append(f"{found.labelled} labelled people: fewer than {SMALL_SITE}")
     if found.label is not None and not RARE_LABEL <= found.label <= 1 - RARE_LABEL:
         reasons.append(f"{found.label_is} for {found.label:.1%} of the people: too one-sided to learn much from")
     if found.labelled and without > MUCH_UNLABELLED * found.usable:

@@ -48,7 +48,7 @@ class LeftOut:
 
     Attributes:
         reason: in words.
-        people: how many; of who was erased, how many tombstones there are.
+        people: how many.
         costs: what is lost by that, in words.
     """
 
@@ -202,12 +202,18 @@ def _left_out(reasons: Mapping[str, int], usable: int, labelled: int, until: dat
     unlabelled = NO_LABEL if labelled else f"no label before {until + timedelta(days=1)}"
     groups = {**reasons, unlabelled: usable - labelled}
     everybody = labelled + sum(count for reason, count in groups.items() if reason not in NOBODY)
-    found = []
-    for reason, count in sorted(groups.items(), key=lambda group: (-group[1], group[0])):
-        share = count / everybody if labelled and reason not in NOBODY else 0.0
-        noise = f"noise as if epsilon were {share:.1%} smaller" if share >= WORTH_TELLING else NEXT_TO_NOTHING
-        found += [LeftOut(reason, count, "nothing" if reason in NOBODY else noise)] if count else []
-    return tuple(found)
+    return tuple(
+        LeftOut(reason, count, "nothing" if reason in NOBODY else _cost_of(count / everybody, labelled))
+        for reason, count in sorted(groups.items(), key=lambda group: (-group[1], group[0]))
+        if count
+    )
+
+
+def _cost_of(share: float, labelled: int) -> str:
+    """What is lost with a share of the people who could be learned from, if `labelled` are left."""
+    if not labelled:
+        return "all that could be learned"
+    return f"noise as if epsilon were {share:.1%} smaller" if share >= WORTH_TELLING else NEXT_TO_NOTHING
 
 
 def _feature(feature: Feature, contract: Contract, found: Snapshot, answers: Mapping[str, Answer]) -> FeatureReport:
@@ -218,7 +224,7 @@ def _feature(feature: Feature, contract: Contract, found: Snapshot, answers: Map
     known = float(cells.notna().sum()) / people
     closed = sum(1 for key in keys if key not in answers or not answers[key].covers(feature.basis, since)) / people
     unstated = max(0.0, len(cells) / people - known - closed)
-    costs = f"{closed + unstated:.1%} do without it" if closed + unstated >= WORTH_TELLING else NEXT_TO_NOTHING
+    without = closed + unstated
     return FeatureReport(
         name=feature.name,
         column=feature.column.name,
@@ -226,5 +232,5 @@ def _feature(feature: Feature, contract: Contract, found: Snapshot, answers: Map
         known=known,
         closed=closed,
         unstated=unstated,
-        costs=costs,
+        costs=f"{without:.1%} do without it" if without >= WORTH_TELLING else NEXT_TO_NOTHING,
     )

@@ -1,4 +1,4 @@
-"""What each source of a site has delivered: how much of it got in, in what order, how fresh, and what did not and why."""
+"""What each source of a site has delivered: how much got in, in what order and how fresh; what did not, and why."""
 
 from __future__ import annotations
 

@@ -28,10 +28,15 @@ def tables(report: Report) -> tuple[Table, ...]:
 
 
 def _verdict(report: Report) -> Table:
-    shown = Table("", "", title=f"{report.site}: records for {report.purpose}, on {report.on}", show_header=False)
+    shown = Table(
+        "",
+        "",
+        title=Text(f"{report.site}: records for {report.purpose}, on {report.on}", "table.title"),
+        show_header=False,
+    )
     shown.add_row("verdict", Text(report.verdict, style=_COLOURS[report.verdict]))
     for reason in report.reasons:
-        shown.add_row("", Text(reason))
+        shown.add_row("", Text(reason, style=_COLOURS["refuse"] if reason in report.refusals else ""))
     shown.add_row("read", f"features as of {report.as_of}, label as of {report.until}")
     rate = "nobody has one" if report.label is None else f"{report.label_is} for {report.label:.1%}"
     shown.add_row("label", Text(rate))
@@ -39,10 +44,11 @@ def _verdict(report: Report) -> Table:
 
 
 def _people(report: Report) -> Table:
-    bound = f"at most {report.people_at_most:,}, as the contract declares in public"
-    shown = Table("people", title=f"{report.people:,} people known, {report.usable:,} usable ({bound})")
+    counts = f"{report.people:,} known, {report.usable:,} usable, at most {report.people_at_most:,} by contract"
+    shown = Table(title=counts)
+    shown.add_column("people", overflow="fold")
     shown.add_column("", justify="right")
-    shown.add_column("what that costs")
+    shown.add_column("what that costs", overflow="fold")
     shown.add_row("learned from", f"{report.labelled:,}", "")
     for group in report.left_out:
         shown.add_row(Text(group.reason), f"{group.people:,}", Text(group.costs))
@@ -50,21 +56,23 @@ def _people(report: Report) -> Table:
 
 
 def _sources(report: Report) -> Table:
-    shown = Table("source", title="What the sources delivered")
+    shown = Table(title="What the sources delivered")
+    shown.add_column("source", no_wrap=True)
     for name in ("rows", "facts", "known before", "late", "quarantined", "left out", "newest fact", "days old"):
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for one in report.sources:
         counts = (one.rows, one.written, one.unchanged, one.late, one.quarantined, one.left_out)
-        age = str(one.age) if one.fresh_days is None else f"{one.age} of {one.fresh_days}"
+        age = str(one.age) if one.fresh_days is None else f"{one.age}/{one.fresh_days}"
         aged = Text(age, style="yellow" if one.stale else "")
         shown.add_row(one.source, *(f"{count:,}" for count in counts), one.newest or "–", aged)
     return shown
 
 
 def _quarantine(held: Sequence[Held]) -> Table:
-    shown = Table("source", "column", title="Why rows did not get in")
+    shown = Table("source", title="Why rows did not get in")
+    shown.add_column("column", overflow="fold")
     shown.add_column("rows", justify="right")
-    shown.add_column("reason")
+    shown.add_column("reason", overflow="fold")
     shown.add_column("first rows")
     lines = sorted(held, key=lambda line: -line.rows)
     for line in lines[:REASONS_SHOWN]:
@@ -76,10 +84,12 @@ def _quarantine(held: Sequence[Held]) -> Table:
 
 
 def _features(report: Report) -> Table:
-    shown = Table("feature", "from", title=f"What is known of the {report.usable:,} usable people")
+    shown = Table(title=f"What is known of the {report.usable:,} usable people")
+    shown.add_column("feature", no_wrap=True)
+    shown.add_column("from")
     for name in ("known", "closed", "not stated"):
         shown.add_column(name, justify="right")
-    shown.add_column("what that costs")
+    shown.add_column("what that costs", overflow="fold")
     for one in report.features:
         shares = (one.known, one.closed, one.unstated)
         shown.add_row(one.name, ", ".join(one.sources), *(f"{share:.1%}" for share in shares), Text(one.costs))

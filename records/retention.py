@@ -2,6 +2,8 @@
 
 Rules:
  1. The registry says of every column after how many months, from when on, its values go; a row without values goes too.
+    The time of a value that later versions carried over counts from the version that stated it, and ends in all of
+    them. What is kept from the exit on counts from its own day if no record of the person is left that could tell.
  2. Sealed values of a disagreement and the pin of a correction go with the fact they speak of; a settled disagreement
     goes after `SETTLED_MONTHS`, a quarantined row's place after `QUARANTINE_MONTHS`, what knows a statement again when
     the last of what it said has gone, and a SCIM user with the last of the person's own record.
@@ -13,26 +15,36 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, or_, select, update
 
 from privacy.errors import KithError
 from records.registry import VAULT, Column, Registry
 from records.retention_rules import earliest, past
-from records.schema import FACTS, FRAME, batch, correction, person, quarantine, reconciliation, scim_user, statement
+from records.schema import (
+    FACTS,
+    FRAME,
+    STATES,
+    batch,
+    correction,
+    person,
+    quarantine,
+    reconciliation,
+    scim_user,
+    statement,
+)
 from records.store import Store
 from records.vault import open_vault
+from records.versions import among
 
 QUARANTINE_MONTHS: Final = 6
 SETTLED_MONTHS: Final = 24
-BLOCK: Final = 500
-"""Values that one statement names."""
-_CLOCKS: Final = {"valid_from": "valid_from", "recorded": "recorded_at", "exit": "subject"}
-"""The column of a row by which it is told whether its time has come."""
+_CLOCKS: Final = {"valid_from": "valid_from", "recorded": "recorded_at"}
+"""The column of a row from which its values' time counts."""
 Exits = Mapping[str, str]
 """The month in which people left, by subject; who is there is not in it."""
 
@@ -65,24 +77,16 @@ class _Rule:
     name: str
     table: Table
     field: str | None
-    conditions: tuple[ColumnElement[bool], ...]
+    condition: ColumnElement[bool]
 
     def count(self, connection: Connection) -> int:
         """How much of it there is."""
-        counts = (connection.scalar(select(func.count()).select_from(self.table).where(c)) for c in self._held())
-        return sum(count or 0 for count in counts)
+        return connection.scalar(select(func.count()).select_from(self.table).where(self.condition)) or 0
 
     def apply(self, connection: Connection) -> int:
         """Deletes it, and gives how much."""
-        return sum(connection.execute(self._statement().where(condition)).rowcount for condition in self._held())
-
-    def _held(self) -> list[ColumnElement[bool]]:
-        if self.field is None:
-            return list(self.conditions)
-        return [and_(condition, self.table.c[self.field].is_not(None)) for condition in self.conditions]
-
-    def _statement(self) -> Any:
-        return delete(self.table) if self.field is None else update(self.table).values({self.field: None})
+        gone = delete(self.table) if self.field is None else update(self.table).values({self.field: None})
+        return connection.execute(gone.where(self.condition)).rowcount
 
 
 def expire(store: Store, registry: Registry, now: datetime) -> Expired:
@@ -130,34 +134,52 @@ def _counted(connection: Connection, registry: Registry, exits: Exits, now: date
 
 
 def _rules(connection: Connection, registry: Registry, exits: Exits, now: datetime) -> Iterator[_Rule]:
-    """All rules with what is past its time by them; cells first, so that rows that they leave empty follow."""
-    for column in registry.columns.values():  # rule 1
-        if column.table in FACTS:
-            yield _cells(connection, column, exits, now)
-    for table in FACTS.values():
+    """All rules with what is past its time by them.
+
+    Cells come first, so that rows that they leave empty follow; and people, on whose record other tables' time depends.
+    """
+    for table in sorted(FACTS.values(), key=lambda table: table is not person):  # rule 1
+        for column in registry.columns.values():
+            if column.table == table.name:
+                yield _cells(connection, column, exits, now)
         empty = and_(*(c.is_(None) for c in table.c if c.name not in FRAME))
-        yield _Rule(table.name, table, None, (empty,))
+        yield _Rule(table.name, table, None, empty)
     for table in (reconciliation, correction):  # rule 2
-        late = _of_past_facts(connection, registry, table, exits, now)
-        yield _Rule(table.name, table, None, (*_among(table.c.number, late), *_settled(table, now)))
+        late = among(connection, table.c.number, _of_past_facts(connection, registry, table, exits, now))
+        settled = [table.c.settled_at < earliest(SETTLED_MONTHS, now)] if table is reconciliation else []
+        yield _Rule(table.name, table, None, or_(late, *settled))
     came = select(batch.c.number).where(batch.c.came_at < earliest(QUARANTINE_MONTHS, now))
-    yield _Rule(quarantine.name, quarantine, None, (quarantine.c.batch.in_(came),))
+    yield _Rule(quarantine.name, quarantine, None, quarantine.c.batch.in_(came))
     said = _longest(registry, "learning_event")
-    yield _Rule(statement.name, statement, None, (statement.c.stored_at < earliest(said.retention_months, now),))
+    yield _Rule(statement.name, statement, None, statement.c.stored_at < earliest(said.retention_months, now))
     gone = _left_before(_longest(registry, "person"), exits, now)
-    yield _Rule(scim_user.name, scim_user, None, tuple(_among(scim_user.c.subject, gone)))
+    yield _Rule(scim_user.name, scim_user, None, among(connection, scim_user.c.subject, gone))
 
 
 def _cells(connection: Connection, column: Column, exits: Exits, now: datetime) -> _Rule:
-    """The cells of one column that are past their time."""
+    """The cells of one column that are past their time (rule 1)."""
     table = FACTS[column.table]
-    clock = table.c[_CLOCKS[column.retention_from]]
+    kept_from = earliest(column.retention_months, now)
     if column.retention_from == "exit":
-        late = _left_before(column, exits, now)
+        untold = and_(table.c.subject.not_in(select(person.c.subject)), table.c.valid_from < kept_from)
+        late = or_(among(connection, table.c.subject, _left_before(column, exits, now)), untold)
+    elif table.name in STATES:
+        late = ~_stated_since(table, column, kept_from)
     else:
-        there = connection.scalars(select(clock).where(table.c[column.field].is_not(None)).distinct())
-        late = [moment for moment in there if past(column, moment, moment, None, now)]
-    return _Rule(column.name, table, column.field, tuple(_among(clock, late)))
+        late = table.c[_CLOCKS[column.retention_from]] < kept_from
+    return _Rule(column.name, table, column.field, and_(table.c[column.field].is_not(None), late))
+
+
+def _stated_since(table: Table, column: Column, kept_from: str) -> ColumnElement[bool]:
+    """Whether the value of a version was stated in time, by itself or by the one from which it was carried over."""
+    own = table.alias("own")
+    return exists().where(
+        own.c.subject == table.c.subject,
+        own.c.item == table.c.item,
+        own.c.valid_from <= table.c.valid_from,
+        own.c[_CLOCKS[column.retention_from]] >= kept_from,
+        (" " + own.c.stated + " ").contains(f" {column.field} ", autoescape=True),
+    )
 
 
 def _left_before(column: Column, exits: Exits, now: datetime) -> list[str]:
@@ -174,17 +196,13 @@ def _of_past_facts(connection: Connection, registry: Registry, table: Table, exi
     """The rows that speak of a fact that is past its time."""
     recorded = table.c.opened_at if table is reconciliation else table.c.at
     rows = connection.execute(select(table.c.number, table.c.subject, table.c.column, table.c.valid_from, recorded))
+    told: dict[str, str | None] = dict.fromkeys(connection.scalars(select(person.c.subject).distinct()))
+    told |= exits
     return [
         number
         for number, subject, name, valid_from, at in rows
-        if name in registry.columns and past(registry.columns[name], valid_from, at, exits.get(subject), now)
+        if (column := registry.columns.get(name)) and past(column, valid_from, at, told.get(subject, valid_from), now)
     ]
-
-
-def _settled(table: Table, now: datetime) -> list[ColumnElement[bool]]:
-    if table is not reconciliation:
-        return []
-    return [table.c.settled_at < earliest(SETTLED_MONTHS, now)]
 
 
 def _exits(connection: Connection) -> dict[str, str]:
@@ -193,11 +211,3 @@ def _exits(connection: Connection) -> dict[str, str]:
     stated = select(person.c.subject, person.c.start_month, person.c.end_month).where(person.c.subject.in_(left))
     last = {subject: months for subject, *months in connection.execute(stated.order_by(person.c.valid_from))}
     return {subject: end for subject, (start, end) in last.items() if end and (start or "") <= end}
-
-
-def _among(column: Any, values: Collection[Any]) -> Iterable[ColumnElement[bool]]:
-    return [column.in_(block) for block in _blocks(sorted(values))]
-
-
-def _blocks(values: list[Any]) -> list[list[Any]]:
-    return [values[start : start + BLOCK] for start in range(0, len(values), BLOCK)]

@@ -19,7 +19,7 @@ def past(column: Column, valid_from: str, recorded: str, exit_month: str | None,
         column: what is registered about it.
         valid_from: the day from which the value is true.
         recorded: the instant at which it was recorded.
-        exit_month: the month in which the person left (YYYY-MM), or None.
+        exit_month: the month in which the person left (YYYY-MM), or None; `valid_from` if nothing tells any more.
         now: aware.
     """
     since = {"valid_from": valid_from, "recorded": recorded[:10], "exit": exit_month}[column.retention_from]

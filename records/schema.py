@@ -56,7 +56,9 @@ def _facts(name: str, *columns: Column[object]) -> Table:
         Column("item", Text, nullable=False),
         Column("valid_from", Text, nullable=False),
         *columns,
-        Column("stated", Text),  # columns that this version states itself, by blanks; the others it carried over
+        Column(
+            "stated", Text, nullable=False
+        ),  # columns that this version states itself, by blanks; the others it carried over
         Column("recorded_at", Text, nullable=False),
         Column("batch", ForeignKey("batch.number"), nullable=False, index=True),
         UniqueConstraint("subject", "item", "valid_from", name=f"{name}_version"),
@@ -99,7 +101,7 @@ application = _facts(  # subject: a candidate; item: req_id
 onboarding_item = _facts(
     "onboarding_item", *_texts("task", "due_week", "done_week"), *_numbers("helpful")
 )  # item: task
-work_pattern_week = _facts(  # item: ""; valid_from: the week's Monday
+work_pattern_week = _facts(  # item: ""; valid_from: the week's Sunday
     "work_pattern_week", *_numbers("overtime_hours", "after_hours_share", "meeting_hours", "leave_days")
 )
 pulse = _facts("pulse", *_texts("question"), *_numbers("likert"))  # item: question
@@ -197,9 +199,11 @@ reconciliation = Table(
     Column("reason", Text, nullable=False),
     Column("opened_at", Text, nullable=False),
     Column("settled_at", Text),
-    Column("settled_by", Text),
+    Column("settled_by", Text),  # sealed
+    Column("settled_why", Text),  # sealed
     Column("taken", Text),  # "held" or "came"
     Index("reconciliation_open", "subject", "settled_at"),
+    sqlite_autoincrement=True,  # the log and batches name an item by its number, which no other may get
 )
 correction = Table(
     "correction",  # a fact that its employee had corrected: a source may not silently undo it

@@ -8,7 +8,7 @@ Rules:
  4. A feature that rests on consent, or that the notice told did not name yet, is empty for whoever it is not open to.
  5. Who was erased, whose records await a reconciliation, and who was not employed on the day is left out, and counted.
  6. Features are what was known on the contract's day, and nothing later.
- 7. A label is there once the horizon is over, as it was known then.
+ 7. A label is there once the horizon is over: what is known now of it, as exits are told late.
  8. All of it is one state of the store, whose revision is told.
 """
 
@@ -61,7 +61,8 @@ class Snapshot:
 
     Attributes:
         table: one row per person, cells as text: the contract's employee column (a pseudonym), site, features, label.
-        left_out: how many people are not in it, by reason, each under the first that holds. "erased" counts tombstones.
+        left_out: how many people are not in it, by reason, each under the first that holds; whoever was erased and
+            of whom nothing is there is nobody.
         revision: of the store, when it was read.
     """
 
@@ -85,14 +86,15 @@ def snapshot(store: Store, registry: Registry, contract: Contract, now: datetime
         versions = read_versions(connection, columns, moment.as_of)
         there = {who for who, is_there in zip(versions.subjects, employed(versions), strict=True) if is_there}
         answers, left_out = _left(connection, store, answers, there)
-        later = read_versions(connection, label_columns(rule), until) if until < now.date() else None  # rule 7
+        over = until < now.date()
+        later = read_versions(connection, label_columns(rule), now.date()) if over else None  # rule 7
         revision = int(connection.scalar(select(schema.revision.c.count)) or 0)
     people = sorted(answers)
     cells: dict[str, Any] = {contract.employee: people} if contract.employee else {}
     cells[contract.site.column] = [store.site] * len(people)
     for feature in features:
         cells[feature.name] = _cells(versions, derived(versions, feature, _open_to(versions, answers, feature)), people)
-    known = _cells(later, labels(later, rule, moment.as_of), people) if later else [None] * len(people)
+    known = _cells(later, labels(later, rule, moment.as_of, until), people) if later else [None] * len(people)
     table = Table(pd.DataFrame({**cells, rule.name: known}, dtype="str"), f"records of {store.site!r:.80}")
     return Snapshot(table, MappingProxyType(left_out), revision)
 
@@ -149,20 +151,18 @@ def _left(
     connection: Connection, store: Store, answers: Mapping[str, Answer], there: Collection[str]
 ) -> tuple[dict[str, Answer], dict[str, int]]:
     """The people whose rows may be used, and how many may not, by reason (rules 3 and 5)."""
-    tombstones = _tombstones(connection)
-    left_out = {ERASED: len(tombstones)}
-    erased = {subject for subject in answers if tombstones and store.pseudonyms.mark(subject) in tombstones}
-    left = {subject: answer for subject, answer in answers.items() if subject not in erased}
-    refused = {subject for subject, answer in answers.items() if not answer}
-    reasons = {NOT_ALLOWED: refused, RECONCILIATION: blocked(connection), NOT_EMPLOYED: left.keys() - set(there)}
+    tombstones = set(connection.scalars(select(schema.tombstone.c.mark)))
+    left, left_out = dict(answers), {}
+    reasons = {
+        ERASED: {subject for subject in answers if tombstones and store.pseudonyms.mark(subject) in tombstones},
+        NOT_ALLOWED: {subject for subject, answer in answers.items() if not answer},
+        RECONCILIATION: blocked(connection),
+        NOT_EMPLOYED: answers.keys() - set(there),
+    }
     for reason, subjects in reasons.items():
         left_out[reason] = len(left.keys() & subjects)
         left = {subject: answer for subject, answer in left.items() if subject not in subjects}
     return left, {reason: count for reason, count in left_out.items() if count}
-
-
-def _tombstones(connection: Connection) -> set[str]:
-    return set(connection.scalars(select(schema.tombstone.c.mark)))
 
 
 def _open_to(versions: Versions, answers: Mapping[str, Answer], feature: Feature) -> Mask:

@@ -20,7 +20,7 @@ Rules
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from privacy.pseudonyms import Pseudonyms
 from privacy.sealing import Sealer, create_sealing_pair
 from privacy.secret_files import create_secret, read_secret
 from records import databases, log
-from records.schema import erasing, log_entry, metadata, revision
+from records.schema import consent_event, erasing, log_entry, metadata, revision
 from records.store_settings import FILE, StoreSettings, read_settings, settings_for, write_settings
 
 PSEUDONYM_KEY: Final = "pseudonym.key"
@@ -71,7 +71,7 @@ def create_store(folder: Path, site: str, database: str | None = None, vault: st
         for name in (PSEUDONYM_KEY, SEALING_KEY, VAULT_KEY):
             create_secret(folder / name)
         create_sealing_pair(folder / AUDITOR_KEY, folder / AUDITOR_PUBLIC)
-        log.write_anchor(folder / ANCHOR, log.EMPTY)
+        log.create_anchor(folder / ANCHOR)
         write_settings(folder, settings)
         store = Store(folder, settings)
         store._claim(datetime.now(UTC))  # last: after it nothing can fail
@@ -135,7 +135,8 @@ class Store:
     def writing(self) -> Iterator[Connection]:
         """A connection whose transaction commits at the end, or leaves no trace if an exception passes.
 
-        Writers take turns from their first statement on, so what one has read still holds when it writes (rule 2).
+        Writers take turns from their first statement on, so what one has read still holds when it writes (rule 2). One
+        waits for another, a long ingest say, for up to `databases.BUSY_SECONDS` (on PostgreSQL, however long it takes).
 
         Raises:
             KithError: if the database does not answer, is locked for too long, or an erasure was left open.
@@ -148,39 +149,45 @@ class Store:
                 raise KithError("records: expected the erasure to be closed in its transaction, got it open")
             logged: log.Head | None = connection.info.pop(_LOGGED, None)
         if logged is not None:
-            with contextlib.suppress(OSError):  # an older anchor still holds all entries up to its own
-                log.write_anchor(self.folder / ANCHOR, logged)
+            with contextlib.suppress(OSError, InputError):  # an older anchor holds all entries up to its own
+                log.raise_anchor(self.folder / ANCHOR, logged)
 
     def revision(self) -> int:
         """How many transactions have written: a reader who knows this number has read everything."""
         with self.reading() as connection:
             return int(connection.execute(select(revision.c.count)).scalar_one())
 
-    def log(self, connection: Connection, document: Mapping[str, Any], now: datetime) -> str:
+    def log(self, connection: Connection, document: Mapping[str, Any], now: datetime, said: int = 0) -> str:
         """Append to the log inside a writing transaction, and give the entry's digest.
 
         Args:
             connection: of `writing()`.
             document: JSON of texts, whole numbers, booleans, lists and objects: counts and digests, no person's value.
             now: aware.
+            said: `digest_of` the consent events that the transaction added, less that of those it deleted.
 
         Raises:
             InputError: if the document is anything else or too large.
         """
         intact = log.holds(connection, log.read_anchor(self.folder / ANCHOR))
-        head = log.append(connection, document, instant(now))
+        head = log.append(connection, document, instant(now), said)
         if intact:  # else the anchor stays, and with it the proof that something was removed
             connection.info[_LOGGED] = head
         return head.digest
 
+    def digest_of(self, receipts: Iterable[str]) -> int:
+        """The sum of keyed digests of consent events: of any two sets together, in any order, the sum of theirs."""
+        return sum(int(self.pseudonyms.index("receipt", receipt), 16) for receipt in receipts)
+
     def check_log(self, connection: Connection) -> int:
-        """The length of the log, if nothing in it was changed, removed or moved.
+        """The length of the log, if nothing in it was changed, removed or moved, nor a consent event without it.
 
         Raises:
             VerificationFailed: if something was.
             InputError: if its anchor is missing.
         """
-        return log.check(connection, log.read_anchor(self.folder / ANCHOR))
+        receipts = connection.scalars(select(consent_event.c.receipt).execution_options(yield_per=10_000))
+        return log.check(connection, log.read_anchor(self.folder / ANCHOR), self.digest_of(receipts))
 
     def purge(self) -> None:
         """After deletions, outside any transaction: leave none of the deleted bytes in the database's files.

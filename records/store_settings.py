@@ -2,7 +2,6 @@
 
 ```toml
 site = "Alder"
-timezone = "Europe/Oslo"                  # for local times of this site; UTC if left out
 database = "sqlite:///records.sqlite"     # or: database_from = "NAME", an environment variable that holds the URL
 vault = "sqlite:///vault.sqlite"          # or: vault_from = "NAME"
 [scim]
@@ -15,11 +14,9 @@ mapping = "xapi"
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import tomli_w
 from sqlalchemy.engine import URL
@@ -27,6 +24,7 @@ from sqlalchemy.engine import URL
 from privacy.errors import InputError
 from privacy.secret_files import write_new
 from records.databases import FROM_ENVIRONMENT, address
+from records.toml_section import load_toml
 
 FILE: Final = "records.toml"
 DATABASE: Final = "sqlite:///records.sqlite"
@@ -34,7 +32,7 @@ VAULT: Final = "sqlite:///vault.sqlite"
 MAX_SITE: Final = 200
 _MAX_FILE: Final = 64 * 2**10
 _MAX_TEXT: Final = 1_000
-_KEYS: Final = frozenset({"site", "timezone", "database", "database_from", "vault", "vault_from", "scim", "xapi"})
+_KEYS: Final = frozenset({"site", "database", "database_from", "vault", "vault_from", "scim", "xapi"})
 _POSTGRESQL_PORT: Final = 5432
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
@@ -45,7 +43,6 @@ class StoreSettings:
 
     Attributes:
         site: whose people it is about.
-        timezone: of local times without one, an IANA name.
         database: SQLAlchemy URL, relative to the folder, or "env:NAME".
         vault: likewise.
         scim_mapping: for `load_mapping`: a file, or the name of a packaged mapping; None if the site has none.
@@ -53,7 +50,6 @@ class StoreSettings:
     """
 
     site: str
-    timezone: str = "UTC"
     database: str = DATABASE
     vault: str = VAULT
     scim_mapping: Path | str | None = None
@@ -96,7 +92,6 @@ def read_settings(folder: Path) -> StoreSettings:
         raise InputError(f"{path}: expected {', '.join(sorted(_KEYS))}, got {unknown[0]!r:.60}")
     return StoreSettings(
         site=_site(said.get("site"), str(path)),
-        timezone=_timezone(said.get("timezone", "UTC"), path),
         database=_database(said, "database", DATABASE, path),
         vault=_database(said, "vault", VAULT, path),
         scim_mapping=_mapping(said, "scim", path),
@@ -110,7 +105,7 @@ def write_settings(folder: Path, settings: StoreSettings) -> None:
     Raises:
         InputError: if there is one already.
     """
-    said = {"site": settings.site, "timezone": settings.timezone}
+    said = {"site": settings.site}
     for key, named in (("database", settings.database), ("vault", settings.vault)):
         hidden = named.startswith(FROM_ENVIRONMENT)
         said[f"{key}_from" if hidden else key] = named.removeprefix(FROM_ENVIRONMENT)
@@ -125,23 +120,13 @@ def _toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: expected the settings of a store, got {type(error).__name__}") from None
     if len(text) > _MAX_FILE:
         raise InputError(f"{path}: expected at most {_MAX_FILE} characters, got more")
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
-        raise InputError(f"{path}: expected TOML, got something else") from None
+    return load_toml(text, str(path))
 
 
 def _site(site: Any, where: str = "site") -> str:
     if not isinstance(site, str) or not 1 <= len(site) <= MAX_SITE or site != site.strip() or not site.isprintable():
         raise InputError(f"{where}: expected a site's name of 1 to {MAX_SITE} printable characters, got otherwise")
     return site
-
-
-def _timezone(name: Any, path: Path) -> str:
-    try:
-        return ZoneInfo(name).key
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path}: expected an IANA time zone such as Europe/Oslo, got otherwise") from None
 
 
 def _database(said: dict[str, Any], key: str, otherwise: str, path: Path) -> str:

@@ -154,6 +154,29 @@ def is_shown(text: str) -> bool:
     return all(character.isprintable() or unicodedata.category(character) == "Zs" for character in text)
 
 
+def check_plain(schema: pa.Schema, names: Sequence[str], where: str) -> None:
+    """Refuses Parquet columns whose cells are no single values: one of them may unpack to any number of bytes.
+
+    pyarrow reads with "a.b" also what is inside a column "a".
+
+    Raises:
+        InputError: if one of the columns that reading these names would read is no plain one.
+    """
+    for field in schema:
+        if not _is_plain(field.type) and any(f"{name}.".startswith(f"{field.name}.") for name in names):
+            raise InputError(
+                f"{where}: expected a Parquet file of plain columns, got {field.name!r:.80} of type "
+                f"{str(field.type).partition('<')[0]:.40}"
+            )
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_plain(kind.value_type)
+    tests = ("string", "large_string", "boolean", "integer", "floating", "decimal", "temporal", "null")
+    return any(getattr(pa.types, f"is_{test}")(kind) for test in tests)
+
+
 class _CheckedText(io.RawIOBase):
     """A stream of UTF-8 text that stops at a NUL byte, at another encoding, or when it grows too long."""
 
@@ -258,6 +281,7 @@ def _read_parquet(path: Path, where: str) -> tuple[list[str], pa.Table]:
                 raise InputError(f"{where}: expected at most {MAX_ROWS} rows, got {file.metadata.num_rows}")
             schema = file.schema_arrow
             _check_columns(len(schema), where)
+            check_plain(schema, schema.names, where)
             table = pa.Table.from_batches(_bounded(file.iter_batches(batch_size=BATCH_ROWS), where), schema=schema)
         if table.num_rows == 0 or not schema.names:
             raise InputError(f"{where}: expected rows, got none")

@@ -90,23 +90,31 @@ class Vault:
                 count += len(block)
         return count
 
-    def forget(self, subject: str) -> None:
-        """Delete what is held of a person, and leave none of it in the vault's files.
+    def forget(self, subject: str) -> bool:
+        """Delete what is held of a person, and give whether there was any; `purge` takes it from the files.
 
         Raises:
-            KithError: if the database does not answer, or readers do not make way.
+            KithError: if the database does not answer.
         """
         with databases.writing(self._engine) as connection:
-            connection.execute(delete(protected).where(protected.c.audit_key == self.audit_key(subject)))
-        databases.purge(self._engine, vault_metadata)
+            mine = delete(protected).where(protected.c.audit_key == self.audit_key(subject))
+            return connection.execute(mine).rowcount > 0
 
     def expire(self, before: datetime) -> int:
         """Delete what was recorded in months before this one, without a trace, and give the number of rows."""
         with databases.writing(self._engine) as connection:
             month = instant(before)[:7]
             gone = connection.execute(delete(protected).where(protected.c.recorded_at < month)).rowcount
-        databases.purge(self._engine, vault_metadata)
+        self.purge()
         return int(gone)
+
+    def purge(self) -> None:
+        """After deletions: leave none of the deleted bytes in the vault's files.
+
+        Raises:
+            KithError: if readers or writers do not make way for it.
+        """
+        databases.purge(self._engine, vault_metadata)
 
     def holds(self, subject: str) -> bool:
         """Whether anything is held of a person."""

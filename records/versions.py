@@ -4,8 +4,7 @@ Rules
 1. What holds of a state on a day is, column by column, what was last stated up to that day, in whatever order it came.
 2. A version of a state is written out in full: what it states over what the version before holds. So a fact that comes
    late, dated in between, reaches into later versions as far as these carried the column over, and no further.
-3. What a version stated itself stands in its column `stated`, where the schema has one and the version says it; else
-   it is taken to be what differs from the version before.
+3. What a version stated itself stands in its column `stated`.
 4. An end belongs to one employment: a later beginning does not carry it over.
 5. An event stands alone: it carries nothing over.
 6. Where the value that holds on a day is a corrected one, a source does not overwrite it: it is disputed.
@@ -20,7 +19,21 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Select, Table, Text, and_, cast, column, func, literal, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    TableValuedAlias,
+    Text,
+    and_,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from records.facts import Value
@@ -81,6 +94,12 @@ def rows_of(
     return connection.execute(_among(connection, columns, [named], {(value,) for value in values})).all()
 
 
+def among(connection: Connection, named: Column[Any], values: Collection[str | int]) -> ColumnElement[bool]:
+    """Whether `named` is one of the values, however many these are."""
+    listed, (part,) = _listed(connection, {(value,) for value in values}, 1)
+    return named.in_(select(cast(part, named.type)).select_from(listed))
+
+
 def corrected_in(connection: Connection, table: Table, subjects: Collection[str]) -> Mapping[Key, Corrected]:
     """What was corrected in a table's facts of these subjects."""
     columns = [correction.c.subject, correction.c.item, correction.c.valid_from, correction.c.column]
@@ -105,7 +124,7 @@ def merged(
         frame: batch and recorded_at of versions that are new or were restated.
         corrected: what was corrected.
     """
-    own = statements(table, held, corrected) if held else {}
+    own = statements(held, corrected)
     empty = dict.fromkeys(fields_of(table))
     rows = []
     before: dict[str, Value] = {}
@@ -122,22 +141,17 @@ def merged(
     return rows
 
 
-def statements(table: Table, held: Versions, corrected: Corrected = NOTHING) -> dict[str, dict[str, Value]]:
+def statements(held: Versions, corrected: Corrected = NOTHING) -> dict[str, dict[str, Value]]:
     """What each version states itself (rule 3), by day and column; a corrected value is stated where it is pinned."""
-    found = {}
-    before: Mapping[str, Any] = {}
-    for day in sorted(held):
-        row = held[day]
-        told = row.get(STATED)
-        names = _differing(table, row, before) if told is None else told.split()  # rule 3
-        found[day] = {name: row[name] for name in {*names, *corrected.get(day, ())}}
-        before = row if table.name in STATES else {}
-    return found
+    return {
+        day: {name: held[day][name] for name in {*held[day][STATED].split(), *corrected.get(day, ())}}
+        for day in sorted(held)
+    }
 
 
-def disputes(table: Table, held: Versions, came: Statements, corrected: Corrected) -> list[Dispute]:
+def disputes(held: Versions, came: Statements, corrected: Corrected) -> list[Dispute]:
     """Where what came speaks against a corrected value (rule 6)."""
-    own = statements(table, held, corrected)
+    own = statements(held, corrected)
     found = []
     for day, said in came.items():
         for name, value in said.items():
@@ -159,12 +173,6 @@ def write(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     connection.execute(put, list(rows))
 
 
-def _differing(table: Table, row: Row, before: Mapping[str, Any]) -> list[str]:
-    """The columns that differ from the version before; an emptied one does not count, but for an end taken back."""
-    differing = (name for name in fields_of(table) if row[name] != before.get(name))
-    return [name for name in differing if row[name] is not None or name in _ENDS]
-
-
 def _state(table: Table, before: Mapping[str, Value], stated: Mapping[str, Value]) -> dict[str, Value]:
     if table.name not in STATES:
         return dict(stated)  # rule 5
@@ -183,14 +191,19 @@ def _ended_before(before: Mapping[str, Value], stated: Mapping[str, Value], stat
 def _among(
     connection: Connection, columns: Iterable[Column[Any]], named: Sequence[Column[Any]], keys: Iterable[Sequence[str]]
 ) -> Select[Any]:
+    listed, parts = _listed(connection, keys, len(named))
+    on = and_(*(one == part for one, part in zip(named, parts, strict=True)))
+    return select(*columns).select_from(listed.join(named[0].table, on))
+
+
+def _listed(
+    connection: Connection, keys: Iterable[Sequence[Any]], width: int
+) -> tuple[TableValuedAlias, list[ColumnElement[Any]]]:
     """One parameter names all keys, as JSON: a list of tuples is slow to plan on either database, and bounded."""
     document = literal(json.dumps(sorted(keys)), Text)
     if connection.dialect.name == "postgresql":
         parsed = func.json_array_elements(cast(document, postgresql.JSON))
         listed = parsed.table_valued(column("value", postgresql.JSON), name="wanted")
-        parts = [listed.c.value[place].astext for place in range(len(named))]
-    else:
-        listed = func.json_each(document).table_valued("value", name="wanted")
-        parts = [func.json_extract(listed.c.value, f"$[{place}]") for place in range(len(named))]
-    on = and_(*(one == part for one, part in zip(named, parts, strict=True)))
-    return select(*columns).select_from(listed.join(named[0].table, on))
+        return listed, [listed.c.value[place].astext for place in range(width)]
+    listed = func.json_each(document).table_valued("value", name="wanted")
+    return listed, [func.json_extract(listed.c.value, f"$[{place}]") for place in range(width)]

@@ -1,4 +1,4 @@
-"""`kith serve` and `kith token`: the service, and a token for a trial."""
+"""`kith serve` and `kith token`: the service, and tokens for a trial."""
 
 from __future__ import annotations
 
@@ -41,14 +41,28 @@ def serve(
 @app.command()
 def token(
     role: Annotated[
-        str, typer.Option(help="employee, reviewer, hr_partner, privacy_officer, auditor, source_system, …")
-    ],
-    subject: Annotated[str, typer.Option(help="Whom the token is for.")],
-    site: Annotated[str, typer.Option(help="The site it reaches; * for auditors and privacy officers.")],
-    hours: Annotated[float, typer.Option(help="How long it is good for; 24 at most, 8784 for a source_system.")] = 8.0,
+        str, typer.Option(help="reviewer, hr_partner, application, auditor, provisioning, learning_system, …")
+    ] = "",
+    subject: Annotated[str, typer.Option(help="Whom the token is for.")] = "",
+    site: Annotated[str, typer.Option(help="The site it reaches; * for auditors and privacy officers.")] = "",
+    hours: Annotated[float, typer.Option(help="How long it is good for; 24 at most, 8784 for source systems.")] = 8.0,
     state: Annotated[Path, typer.Option(help="Folder of the token keys.")] = DEFAULT_STATE,
+    revoke: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN-OR-ID", help="Take this token back instead; - reads it from standard input."),
+    ] = None,
 ) -> None:
-    """Print a token for a trial: a bearer token; for a source_system also a password for HTTP Basic."""
-    from serving.identity import issue_token
+    """Print a token for a trial, and its id for --revoke; source systems may send it by HTTP Basic too.
 
-    print(issue_token(state, role, subject, site, hours))
+    A running service refuses a token that was taken back from its next request on.
+    """
+    from serving import revocation
+    from serving.identity import PUBLIC_KEYS, issue_token
+
+    if revoke is None:
+        made = issue_token(state, role, subject, site, hours)
+        print(f"id: {revocation.token_id(made)}", file=sys.stderr)
+        print(made)
+        return
+    text = sys.stdin.readline() if revoke == "-" else revoke
+    print(f"revoked {revocation.revoke(state / PUBLIC_KEYS, text.strip())}")

@@ -20,8 +20,8 @@ TITLE: Final = "Kith"
 VERSION: Final = "1"
 DESCRIPTION: Final = (
     "Recommendations under differential privacy; people decide. Errors are RFC 9457 problems."
-    " Source systems write to what standards describe, not this document: SCIM 2.0 (RFC 7644) at /scim/v2, whose own"
-    " errors are SCIM's, and xAPI 1.0.3 statements at /xapi."
+    " Source systems write to what standards describe, not this document: SCIM 2.0 (RFC 7644) at /scim/v2, where errors"
+    " are SCIM's, with the role provisioning; xAPI 1.0.3 statements at /xapi, with the role learning_system."
 )
 _PROBLEM: Final = {
     "type": "object",
@@ -74,9 +74,10 @@ def list_decisions(
 def get_decision(at: AtDesk, who: Who, id: ItemId, response: Response) -> ItemDetail:
     """One item: its evidence, what is proposed, and the decisions that you may see. The ETag is for deciding.
 
-    Refused to whoever asked for the recommendation while it is proposed, or abstained.
+    Refused to whoever asked for the recommendation while it is proposed, or abstained; and to all but auditors while
+    the site's records may not be used for this person.
     """
-    item, response.headers["ETag"] = decisions.one(at.store, who, id)
+    item, response.headers["ETag"] = decisions.one(at, who, id)
     return item
 
 
@@ -89,8 +90,11 @@ def decide(
     response: Response,
     if_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> ItemDetail:
-    """Approve or decline, with a reason code and at least 20 characters of reason, naming the version seen."""
-    item, response.headers["ETag"] = decisions.decide(at.store, who, id, body, if_match)
+    """Approve or decline, with a reason code and at least 20 characters of reason, naming the version seen.
+
+    Refused while the site's records may not be used for this person.
+    """
+    item, response.headers["ETag"] = decisions.decide(at, who, id, body, if_match)
     return item
 
 
@@ -127,18 +131,18 @@ def problem_type(name: Annotated[str, Path(max_length=64)]) -> dict[str, Any]:
     return {"type": kind.uri, "status": kind.status, "title": kind.title}
 
 
-app.mount("/scim/v2", sources.SCIM)
+app.mount(problems.SCIM, sources.SCIM)
 app.mount("/xapi", sources.XAPI)
 
 
 @app.exception_handler(Problem)
-async def _told(_: Request, problem: Problem) -> JSONResponse:
-    return problem.response()
+async def _told(request: Request, problem: Problem) -> JSONResponse:
+    return problem.response(request.scope["path"])
 
 
 @app.exception_handler(RequestValidationError)
-async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    return problems.from_validation(error.errors()).response()
+async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    return problems.from_validation(error.errors()).response(request.scope["path"])
 
 
 # Served by BentoML; written down here so that one document holds every operation.

@@ -10,6 +10,8 @@ Rules (the database keeps 1, 3, 4 and 6 as well, see `serving.database`)
 7. Until all decisions are in, each is shown to whoever made it and nobody else: the second is blind to the first.
 8. Until then, and for good if the system abstained, whoever asked for the recommendation does not see the item (rule 3
    of `serving.recommendations`). The list, which shows no evidence and no actions to anybody, has it for them too.
+9. Where the service has the site's records, an item is decided on only while they may be used for its person and
+   purpose: an objection or an erasure stops it. While they may not, auditors alone see more of it than the list has.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from pydantic import BaseModel, StringConstraints
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from serving import database
+from serving import database, site_records
 from serving.database import Decision, Recommendation, Store
 from serving.identity import EVERY_SITE, Identity
 from serving.problems import Problem
-from serving.recommendations import ProposedAction, Strict, Value, check_not_the_askers, find
+from serving.recommendations import Desk, ProposedAction, Strict, Value, check_not_the_askers, check_shown, find
 
 ReasonCode = Literal[
     "evidence-supports",
@@ -104,30 +106,32 @@ def listed(store: Store, identity: Identity, status: str | None, before: int | N
     return ItemList(items=page, next=page[-1].number if len(rows) > limit else None)
 
 
-def one(store: Store, identity: Identity, id: str) -> tuple[ItemDetail, str]:
+def one(desk: Desk, identity: Identity, id: str) -> tuple[ItemDetail, str]:
     """One item and its entity tag.
 
     Raises:
-        Problem: not-found, separation-of-duties (rule 8).
+        Problem: not-found, separation-of-duties (rule 8), consent-missing (rule 9).
     """
-    with store.reading() as session:
+    with desk.store.reading() as session:
         row = find(session, identity, id)
         check_not_the_askers(row, identity)
+        check_shown(desk, row, identity)
         return _detail(row, identity), row.etag
 
 
 def decide(
-    store: Store, identity: Identity, id: str, request: DecideRequest, if_match: str | None
+    desk: Desk, identity: Identity, id: str, request: DecideRequest, if_match: str | None
 ) -> tuple[ItemDetail, str]:
     """Record a decision and, if it is the last one needed, its consequence, in one transaction.
 
     Raises:
         Problem: not-found, separation-of-duties (rule 3), not-awaiting-decision or already-decided (rule 4),
-            precondition-required or changed-meanwhile (rule 5).
+            precondition-required or changed-meanwhile (rule 5), consent-missing (rule 9).
     """
-    with store.writing() as session:
+    with desk.store.writing() as session:
         row = find(session, identity, id)
         _check_may_decide(row, identity)
+        site_records.check_usable(desk.records, row.site, row.use_case, row.employee)  # rule 9
         _take(session, row, if_match)
         session.add(
             Decision(

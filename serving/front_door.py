@@ -4,8 +4,8 @@ Rules
 1. Without a valid token nothing is reached but the probes in `OPEN`.
 2. Only what `identity.OPERATIONS` lists is reached, only by the roles it lists.
 3. A body is JSON by its content type (never a pickle or a form), whole, and at most as long as its operation takes.
-4. Every error leaves as a problem (RFC 9457), also the one of taking longer than `TIMEOUT_SECONDS`, or as the standard
-   of its operation has it; texts of the frameworks do not leave at all.
+4. Every error leaves as a problem (RFC 9457), below /scim/v2 as SCIM's own error (RFC 7644), also the one of taking
+   longer than `TIMEOUT_SECONDS`; texts of the frameworks do not leave at all.
 5. Nothing of a request's content is logged.
 """
 
@@ -19,11 +19,10 @@ from typing import Final
 
 from sqlalchemy.exc import InternalError, OperationalError
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import problems
-from serving.identity import Operation, TokenVerifier, check_permission, find_operation
+from serving.identity import TokenVerifier, check_permission, find_operation
 from serving.problems import Problem
 from serving.settings import Settings
 from serving.value_free_logs import described
@@ -49,67 +48,65 @@ class FrontDoor:
         self._tokens = TokenVerifier.from_file(Settings.from_environment().token_keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer with a problem."""
+        """Let a request in, or answer with an error."""
         if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in OPEN):
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        way_out = _WayOut(send)
+        way_out = _WayOut(send, problems.media_type_of(scope["path"]))
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                operation, body = await self._admit(scope, receive)
-                way_out.passes = (problems.MEDIA_TYPE, operation.errors)
+                body = await self._admit(scope, receive)
                 await self._app(scope, _replayed(body, receive), way_out.send)
             if way_out.held is None:
                 return
-            response = _problem_for(way_out.held, way_out.body).response()
-        except Problem as problem:
-            response = problem.response()
+            problem = _problem_for(way_out.held, way_out.body)
+        except Problem as told:
+            problem = told
         except TimeoutError:
-            response = Problem("timeout", f"Expected to be done in {TIMEOUT_SECONDS:g} s.").response()
+            problem = Problem("timeout", f"Expected to be done in {TIMEOUT_SECONDS:g} s.")
         except Exception as error:
-            response = unexpected(error)
+            problem = unexpected(error)
         if not way_out.started:
-            await response(scope, receive, way_out.plain)
+            await problem.response(scope["path"])(scope, receive, way_out.plain)
 
-    async def _admit(self, scope: Scope, receive: Receive) -> tuple[Operation, bytes]:
-        """Rules 1 to 3; the identity goes into the request's state, operation and whole body are returned."""
+    async def _admit(self, scope: Scope, receive: Receive) -> bytes:
+        """Rules 1 to 3; the identity goes into the request's state, the whole body is returned."""
         headers = Headers(scope=scope)
         identity = self._tokens.identify(headers.getlist("authorization"))
         operation = find_operation(scope["method"], scope["path"])
         check_permission(identity, operation)
         scope.setdefault("state", {})["identity"] = identity
         if operation.method not in ("POST", "PUT", "PATCH"):
-            return operation, b""
+            return b""
         body = await _whole_body(headers, receive, operation.max_body)
         if body or "content-type" in headers:
             _check_content_type(headers, operation.media_types)
-        return operation, body
+        return body
 
 
-def unexpected(error: Exception) -> JSONResponse:
+def unexpected(error: Exception) -> Problem:
     """The answer to an exception that nobody meant: it tells nothing, and where it arose is in the log (rule 5)."""
-    instance = problems.new_instance()
-    log.error("%s %s", instance, described(type(error), error.__traceback__))
     name = "unavailable" if isinstance(error.__cause__ or error, OperationalError | InternalError) else "internal"
-    return Problem(name, "The log has an entry under this instance.").response(instance)
+    problem = Problem(name, "The log has an entry about this.")
+    log.error("%s %s", problem.instance, described(type(error), error.__traceback__))
+    return problem
 
 
 class _WayOut:
-    """Passes a response on, unless it is an error that is not a problem: that is held, to be replaced (rule 4).
+    """Passes a response on, unless it is an error of another media type: that is held, to be replaced (rule 4).
 
     Attributes:
         started: whether anything has been passed on.
         held: status of the response that was held, or None.
         body: its first bytes.
-        passes: media types of errors that may leave as they are.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, passes: str) -> None:
         self._send = send
-        self.passes: tuple[str, ...] = (problems.MEDIA_TYPE,)
+        self._passing = passes
         self.started = False
         self.held: int | None = None
         self.body = b""
@@ -131,7 +128,7 @@ class _WayOut:
             self.body += message.get("body", b"")[: _HELD_BODY - len(self.body)]
 
     def _passes(self, start: Message) -> bool:
-        return Headers(raw=start["headers"]).get("content-type", "").partition(";")[0] in self.passes
+        return Headers(raw=start["headers"]).get("content-type", "").partition(";")[0] == self._passing
 
 
 def _problem_for(status: int, body: bytes) -> Problem:

@@ -3,10 +3,10 @@
 Rules
 1. A request without a valid token reaches nothing but the liveness and readiness probes.
 2. A token is valid if it is signed with EdDSA by a key in the JWKS file, with issuer, audience and all claims present,
-   inside its time, and not longer-lived than `LONGEST_HOURS`, or `SOURCE_HOURS` where it is a source system's and
-   nothing else. The verifier needs public keys only, and no network.
+   inside its time, not longer-lived than `LONGEST_HOURS`, or `SOURCE_HOURS` where it is one source system's and
+   nothing else, and not taken back (`revocation`). The verifier needs public keys only, and no network.
 3. What is not in `OPERATIONS` does not exist, whatever the framework underneath would answer.
-4. A role may do what `OPERATIONS` says and nothing else.
+4. A role may do what `OPERATIONS` says and nothing else; each kind of source system reaches its own mount alone.
 5. A token reaches the items of its own site; only auditors and privacy officers may hold one for every site ("*").
 6. A source system sends its token as it can: as a bearer token, or as the password of HTTP Basic.
 """
@@ -30,6 +30,7 @@ from privacy import signing
 from privacy.errors import InputError
 from serving import problems
 from serving.problems import Problem
+from serving.revocation import Revoked, is_id
 
 ISSUER: Final = "kith"
 AUDIENCE: Final = "kith"
@@ -39,13 +40,14 @@ SOURCE_HOURS: Final = 366 * 24
 """Identity providers and learning systems take one token and keep it."""
 LEEWAY_SECONDS: Final = 10
 EVERY_SITE: Final = "*"
+PUBLIC_KEYS: Final = "token-keys.json"
+"""The JWKS file in a state directory."""
 _CLAIMS: Final = ("iss", "aud", "sub", "roles", "site", "iat", "nbf", "exp", "jti")
 _MAX_TOKEN: Final = 4096
-_SCIM: Final = "application/scim+json"
+_SCIM_TYPES: Final = (problems.SCIM_MEDIA_TYPE, "application/json")
 _PARAMETER: Final = r"[\w-]{1,64}"
 _SUBJECT: Final = re.compile(r"[\w.@:+-]{1,128}", re.ASCII)
 _PRIVATE_KEY: Final = "token.key"
-_PUBLIC_KEYS: Final = "token-keys.json"
 
 
 class Role(StrEnum):
@@ -59,10 +61,11 @@ class Role(StrEnum):
     AUDITOR = "auditor"
     APPLICATION = "application"
     SITE_OPERATOR = "site_operator"
-    SOURCE_SYSTEM = "source_system"
+    PROVISIONING = "provisioning"
+    LEARNING_SYSTEM = "learning_system"
 
 
-SOURCES: Final = frozenset({Role.SOURCE_SYSTEM})
+SOURCES: Final = frozenset({Role.PROVISIONING, Role.LEARNING_SYSTEM})
 EVERYONE: Final = frozenset(Role) - SOURCES
 DECIDERS: Final = frozenset({Role.REVIEWER, Role.HR_PARTNER})
 ACROSS_SITES: Final = frozenset({Role.AUDITOR, Role.PRIVACY_OFFICER})
@@ -78,7 +81,6 @@ class Operation:
         roles: who may.
         media_types: what its body may be.
         max_body: bytes.
-        errors: media type of the errors that it tells in its own way, where a standard says how.
         mounted: whether it is everything below the path.
     """
 
@@ -88,7 +90,6 @@ class Operation:
     roles: frozenset[Role]
     media_types: tuple[str, ...] = ("application/json",)
     max_body: int = 64 * 2**10
-    errors: str = problems.MEDIA_TYPE
     mounted: bool = False
 
     def matches(self, path: str) -> bool:
@@ -110,11 +111,11 @@ OPERATIONS: Final = (
     Operation("bento_contract", "GET", "/docs.json", EVERYONE),
     Operation("problem", "GET", "/problems/{name}", EVERYONE),
     *(
-        Operation("scim", method, "/scim/v2", SOURCES, (_SCIM, "application/json"), 2**20, _SCIM, mounted=True)
+        Operation("scim", method, problems.SCIM, frozenset({Role.PROVISIONING}), _SCIM_TYPES, 2**20, mounted=True)
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
     ),
     *(
-        Operation("xapi", method, "/xapi", SOURCES, max_body=8 * 2**20, mounted=True)
+        Operation("xapi", method, "/xapi", frozenset({Role.LEARNING_SYSTEM}), max_body=8 * 2**20, mounted=True)
         for method in ("GET", "POST", "PUT")
     ),
 )
@@ -167,16 +168,18 @@ def check_permission(identity: Identity, operation: Operation) -> None:
 class TokenVerifier:
     """Turns the Authorization header into an identity, with public keys from a JWKS document."""
 
-    def __init__(self, keys: Mapping[str, jwt.PyJWK]) -> None:
-        """Trust the keys, by key id."""
+    def __init__(self, keys: Mapping[str, jwt.PyJWK], revoked: Revoked) -> None:
+        """Trust the keys, by key id, but not the tokens that were taken back."""
         self._keys = keys
+        self._revoked = revoked
 
     @classmethod
     def from_file(cls, path: Path) -> TokenVerifier:
-        """Read a JWKS file (RFC 7517) of Ed25519 public keys (RFC 8037).
+        """Read a JWKS file (RFC 7517) of Ed25519 public keys (RFC 8037), and the revoked tokens beside it.
 
         Raises:
-            InputError: if the file can not be read, holds another kind of key, or a private one.
+            InputError: if the file can not be read, holds another kind of key, or a private one; or the file of
+                revoked tokens can not be read.
         """
         try:
             entries = json.loads(path.read_bytes())["keys"]
@@ -187,13 +190,14 @@ class TokenVerifier:
             raise InputError(f"token keys: expected a JWKS file at {path}, got {error.strerror}") from None
         except (ValueError, TypeError, KeyError, jwt.PyJWTError):
             raise InputError(f"token keys: expected a JWKS of Ed25519 public keys in {path}, got otherwise") from None
-        return cls(keys)
+        return cls(keys, Revoked(path))
 
     def identify(self, authorization: Iterable[str]) -> Identity:
         """The identity behind the request's Authorization headers (rules 1, 2, 5 and 6).
 
         Raises:
             Problem: unauthenticated, without saying which check failed.
+            InputError: if the file of revoked tokens has become unreadable.
         """
         headers = list(authorization)
         if len(headers) == 1 and len(headers[0]) <= _MAX_TOKEN:
@@ -219,13 +223,13 @@ class TokenVerifier:
         if scheme.lower() != "basic":
             raise ValueError("scheme")
         _, _, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
-        identity = _identity(self._claims(password))
-        if not identity.is_only(Role.SOURCE_SYSTEM):  # rule 6
+        claims = self._claims(password)
+        if not _is_source(claims["roles"]):  # rule 6
             raise ValueError("scheme")
-        return identity
+        return _identity(claims)
 
     def _claims(self, token: str) -> dict[str, Any]:
-        """Signature, algorithm, issuer, audience and times (rule 2)."""
+        """Signature, algorithm, issuer, audience, times and revocation (rule 2)."""
         key = self._keys[jwt.get_unverified_header(token)["kid"]]
         claims: dict[str, Any] = jwt.decode(
             token,
@@ -238,12 +242,19 @@ class TokenVerifier:
         )
         if not 0 < claims["exp"] - claims["iat"] <= _longest(claims["roles"]) * 3600:
             raise ValueError("lifetime")
+        if not is_id(claims["jti"]) or self._revoked.holds(claims["jti"]):
+            raise ValueError("revoked")
         return claims
 
 
 def _longest(roles: object) -> int:
     """Hours that a token of these roles may live (rule 2)."""
-    return SOURCE_HOURS if roles == [Role.SOURCE_SYSTEM] else LONGEST_HOURS
+    return SOURCE_HOURS if _is_source(roles) else LONGEST_HOURS
+
+
+def _is_source(roles: object) -> bool:
+    """Whether a token's roles are one source system's and nothing else."""
+    return any(roles == [role] for role in SOURCES)
 
 
 def _identity(claims: Mapping[str, Any]) -> Identity:
@@ -311,12 +322,12 @@ def token_keys(state: Path) -> Path:
         InputError: if the state directory or its keys can not be used.
     """
     _signing_key(state)
-    return state / _PUBLIC_KEYS
+    return state / PUBLIC_KEYS
 
 
 def _signing_key(state: Path) -> tuple[bytes, str]:
     """The private key's PEM and its key id; key and JWKS are made if there is none."""
-    private, public = state / _PRIVATE_KEY, state / _PUBLIC_KEYS
+    private, public = state / _PRIVATE_KEY, state / PUBLIC_KEYS
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not private.exists():

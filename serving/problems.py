@@ -1,4 +1,4 @@
-"""Every way a request can fail, once: problem details for HTTP APIs (RFC 9457).
+"""Every way a request can fail, once: problem details for HTTP APIs (RFC 9457), or what SCIM has in their place.
 
 A problem says what was expected and where. It never repeats what the caller sent: a key or a value of a request
 may be somebody's personal data, and answers end up in logs, tickets and screenshots.
@@ -14,6 +14,10 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 
 MEDIA_TYPE: Final = "application/problem+json"
+SCIM: Final = "/scim/v2"
+"""Below this path errors are SCIM's own (RFC 7644, section 3.12)."""
+SCIM_MEDIA_TYPE: Final = "application/scim+json"
+_SCIM_ERROR: Final = "urn:ietf:params:scim:api:messages:2.0:Error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +75,45 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         detail: what was expected, and where; never what the caller sent.
         headers: further response headers that the status asks for.
         errors: one entry per field of the request that does not fit.
+        instance: a name for this occurrence, by which an operator finds the log's entry when there is one.
     """
 
     name: str
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[Mapping[str, str], ...] = ()
+    instance: str = field(default_factory=lambda: uuid.uuid4().urn)
 
     @property
     def kind(self) -> ProblemType:
         """The registered type."""
         return PROBLEM_TYPES[self.name]
 
-    def response(self, instance: str | None = None) -> JSONResponse:
-        """The answer, with a fresh `instance` that an operator finds in the log when there is an entry."""
+    def response(self, path: str) -> JSONResponse:
+        """The answer to a request for `path`, as the standard of that has it."""
+        media_type = media_type_of(path)
+        content = self._scim_error() if media_type == SCIM_MEDIA_TYPE else self._details()
+        return JSONResponse(content, self.kind.status, self.headers, media_type)
+
+    def _details(self) -> dict[str, Any]:
+        """RFC 9457, section 3."""
         document: dict[str, Any] = {
             "type": self.kind.uri,
             "title": self.kind.title,
             "status": self.kind.status,
             "detail": self.detail,
-            "instance": instance or new_instance(),
+            "instance": self.instance,
         }
-        if self.errors:
-            document["errors"] = list(self.errors)
-        return JSONResponse(document, self.kind.status, self.headers, MEDIA_TYPE)
+        return document | ({"errors": list(self.errors)} if self.errors else {})
+
+    def _scim_error(self) -> dict[str, Any]:
+        """RFC 7644, section 3.12."""
+        return {"schemas": [_SCIM_ERROR], "status": str(self.kind.status), "detail": self.detail}
 
 
-def new_instance() -> str:
-    """A name for one occurrence of a problem (RFC 9457, section 3.1.5)."""
-    return uuid.uuid4().urn
+def media_type_of(path: str) -> str:
+    """What errors of this path are written in."""
+    return SCIM_MEDIA_TYPE if f"{path}/".startswith(f"{SCIM}/") else MEDIA_TYPE
 
 
 def from_status(status: int) -> Problem:

@@ -8,7 +8,7 @@ Rules
 4. An application gets an explanation only of what was approved, or needed no decision.
 5. The same idempotency key and request give the same answer; the same key with another request is refused.
 6. Where the service has the site's records, they are what is recommended from (`site_records`): a person who may not
-   be recommended for now is not, whatever was answered before.
+   be recommended for now is not, whatever was answered before, and what was is shown to auditors alone.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def explanation_of(desk: Desk, identity: Identity, request: ExplainRequest) -> E
 
     Raises:
         Problem: not-found for an id the token does not reach; forbidden where rule 4 or the use case says no;
-            separation-of-duties where rule 3 does.
+            separation-of-duties where rule 3 does; consent-missing where rule 6 does.
     """
     with desk.store.reading() as session:
         row = find(session, identity, request.id)
@@ -171,6 +171,7 @@ def explanation_of(desk: Desk, identity: Identity, request: ExplainRequest) -> E
         people = identity.roles - {Role.APPLICATION, Role.AUDITOR}
         if people and not people & set(told["visible_to"]):
             raise Problem("forbidden", f"This use case is visible to {', '.join(told['visible_to'])}.")
+        check_shown(desk, row, identity)
         return ExplainAnswer(
             **{name: told[name] for name in told if name != "visible_to"},
             id=row.id,
@@ -203,6 +204,16 @@ def check_not_the_askers(row: Recommendation, identity: Identity) -> None:
     """
     if row.status in ("proposed", "abstained") and identity.subject == row.requested_by:
         raise Problem("separation-of-duties", "Expected somebody else than who asked, unless others have decided.")
+
+
+def check_shown(desk: Desk, row: Recommendation, identity: Identity) -> None:
+    """Refuse what the person's records may not be used for now, but to an auditor (rule 6).
+
+    Raises:
+        Problem: consent-missing.
+    """
+    if Role.AUDITOR not in identity.roles:
+        site_records.check_usable(desk.records, row.site, row.use_case, row.employee)
 
 
 def _row(

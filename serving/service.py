@@ -107,10 +107,11 @@ def _answered(ctx: bentoml.Context, operation: Callable[P, R], *args: P.args, **
     """The operation's answer, or its problem's response: BentoML passes on all of that but the status."""
     try:
         return operation(*args, **kwargs)
-    except Problem as problem:
-        response = problem.response()
+    except Problem as told:
+        problem = told
     except Exception as error:
-        response = unexpected(error)
+        problem = unexpected(error)
+    response = problem.response(ctx.request.scope["path"])
     ctx.response.status_code = response.status_code
     return cast("R", response)
 

@@ -2,7 +2,7 @@
 
 Rules
 1. Features are read from the records when a request comes, and the legal basis is asked for then; a caller brings
-   features only where there are no records.
+   features only where there are no records. It is asked again before anything made from them is shown or decided on.
 2. Why a person's records may not be used is not told, nor whether there are any: an objection is nobody else's
    business.
 3. Beside a site's records only such models are served as read what the registry serves for their purpose.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from privacy.errors import InputError, Refused
+from records.facts import Value
 from records.registry import load_registry
 from records.snapshot import features_of
 from records.store import Store, open_store
@@ -61,11 +62,25 @@ def features_now(
             "Expected features where the service has no records of the site, and none where it has.",
             errors=({"field": "features", "expected": expected},),
         )
-    try:
-        known = features_of(store, load_registry(), model.use_case, employee, datetime.now(UTC))
-    except Refused:
-        raise Problem("consent-missing", "No records of this person may be used for this purpose now.") from None
+    known = _known(store, model.use_case, employee)
     return {column: known[column] for column in _columns(model)}
+
+
+def check_usable(stores: Mapping[str, Store], site: str, purpose: str, employee: str) -> None:
+    """Refuse where the site's records are here and nothing could be recommended from them now (rule 1).
+
+    Raises:
+        Problem: consent-missing (rule 2).
+    """
+    if (store := stores.get(site)) is not None:
+        _known(store, purpose, employee)
+
+
+def _known(store: Store, purpose: str, employee: str) -> dict[str, Value]:
+    try:
+        return features_of(store, load_registry(), purpose, employee, datetime.now(UTC))
+    except (Refused, InputError):  # the latter for a purpose that is not registered any more
+        raise Problem("consent-missing", "No records of this person may be used for this purpose now.") from None
 
 
 def _check_served(model: VerifiedModel) -> None:

@@ -6,6 +6,7 @@ Rules
 2. Busy times of a person are merged over all files, so that not even the number of meetings can be told.
 3. An event that can not be used is a fault with its place, a file that can not be read another; neither stops the rest.
 4. A person's earlier busy times in the window are replaced: a meeting that was called off keeps nobody busy.
+5. Files are read before the store is written to: however long they take, no other writer waits for them.
 
 Cells for the mapping: "start_utc", "end_utc", "day" (of the start, in UTC), "status" ("busy", or "tentative" for what
 is only that), "file name" (without .ics), and any property of the event or its calendar by its name in capitals, such
@@ -95,12 +96,13 @@ def ingest_calendars(
         InputError: if there is nothing to read.
     """
     files, window = files_of(path), window_around(now, back, ahead)
-    digest = _digest(files, mapping, window)
+    digest = store.pseudonyms.digest(_contents(files, mapping, window))
     taken = Ingested(None, mapping.source, 0, 0, 0, 0, 0, 0, True, {})
+    intake = _Intake(store, registry, mapping, window, now)
+    said = list(intake.incoming(files))  # rule 5
     try:
         with store.writing() as connection:
-            intake = _Intake(store, registry, mapping, window, now)
-            taken = intake.take(connection, files, digest)
+            taken = intake.take(connection, said, digest)
             removed = intake.remove_others(connection)
             if intake.came_before and not taken.written and not removed:
                 raise _Unchanged
@@ -126,20 +128,18 @@ class _Intake:
         self._count = 0
         self.came_before = False
 
-    def take(self, connection: Connection, files: Sequence[Path], digest: str) -> Ingested:
+    def take(self, connection: Connection, said: Sequence[Incoming], digest: str) -> Ingested:
         """Bring everything in, also if it came before: other calendars of the same people may have come since."""
-        taken = self._ingest(connection, files, digest)
+        taken = self._ingest(connection, said, digest)
         if taken.already:
             self.came_before = True
             count = connection.execute(select(revision.c.count)).scalar_one()
-            taken = self._ingest(connection, files, f"{digest}:{count}")
+            taken = self._ingest(connection, said, f"{digest}:{count}")
         return taken
 
-    def _ingest(self, connection: Connection, files: Sequence[Path], digest: str) -> Ingested:
-        incoming, source = self.incoming(files), self._mapping.source
-        return ingest(
-            self._store, self._registry, source, CONNECTOR, digest, incoming, self._now, connection=connection
-        )
+    def _ingest(self, connection: Connection, said: Sequence[Incoming], digest: str) -> Ingested:
+        source = self._mapping.source
+        return ingest(self._store, self._registry, source, CONNECTOR, digest, said, self._now, connection=connection)
 
     def incoming(self, files: Sequence[Path]) -> Iterator[Incoming]:
         """What the files say."""
@@ -184,7 +184,7 @@ class _Intake:
                 raise InputError(f"calendars: expected at most {MAX_SPANS} busy times at once, got more")
 
 
-def _digest(files: Sequence[Path], mapping: SourceMapping, window: Window) -> str:
+def _contents(files: Sequence[Path], mapping: SourceMapping, window: Window) -> bytes:
     """Of what came, of the days that are read of it, and of the mapping."""
     found = hashlib.sha256(f"{mapping.digest} {window.first} {window.last}".encode())
     for file in files:
@@ -194,4 +194,4 @@ def _digest(files: Sequence[Path], mapping: SourceMapping, window: Window) -> st
             data = b""
         found.update(hashlib.sha256(file.name.encode("utf-8", "surrogateescape")).digest())
         found.update(hashlib.sha256(data).digest())
-    return found.hexdigest()
+    return found.digest()

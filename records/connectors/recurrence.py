@@ -18,6 +18,8 @@ from privacy.errors import InputError
 FREQUENCIES: Final = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 MAX_INTERVAL: Final = 10_000
 MAX_TIMES_A_DAY: Final = 48
+MAX_WEEKDAYS: Final = 7 * (1 + 2 * 53)
+"""All that there are: each weekday of every week, and by its number in the year from either end."""
 WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _LISTS: Final = {  # lowest and highest of the numbers; negative ones count from the end
     "BYMONTH": (1, 12, False),
@@ -49,15 +51,18 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule that has been checked; `lists` holds the BY parts but BYDAY, whose pairs are (ordinal or 0, weekday)."""
+    """A rule that has been checked; `lists` holds the BY parts but BYDAY, whose pairs are (ordinal or 0, weekday).
+
+    Both are looked up in, so that a long list takes no longer for each day.
+    """
 
     frequency: str
     interval: int
     count: int | None
     until: date | datetime | None
     first_weekday: int
-    weekdays: tuple[tuple[int, int], ...]
-    lists: Mapping[str, tuple[int, ...]]
+    weekdays: frozenset[tuple[int, int]]
+    lists: Mapping[str, frozenset[int]]
 
 
 def parse_rule(parts: Mapping[str, Sequence[Any]]) -> Rule:
@@ -74,7 +79,9 @@ def parse_rule(parts: Mapping[str, Sequence[Any]]) -> Rule:
     until = _one(parts, "UNTIL", None)
     if until is not None and not isinstance(until, date):
         raise InputError("RRULE: expected a day or a moment as UNTIL, got otherwise")
-    weekdays = tuple(_weekday(str(text), frequency, "BYWEEKNO" in parts) for text in parts.get("BYDAY", ()))
+    if len(parts.get("BYDAY", ())) > MAX_WEEKDAYS:
+        raise InputError(f"RRULE: expected at most {MAX_WEEKDAYS} weekdays as BYDAY, got more")
+    weekdays = frozenset(_weekday(str(text), frequency, "BYWEEKNO" in parts) for text in parts.get("BYDAY", ()))
     lists = {name: _numbers(parts[name], name) for name in _LISTS if name in parts}
     if _product(lists) > MAX_TIMES_A_DAY:
         raise InputError(f"RRULE: expected at most {MAX_TIMES_A_DAY} times a day, got more")
@@ -107,7 +114,7 @@ def occurrences(rule: Rule, start: datetime, first: date, last: date, budget: Bu
     found = 0
     while (days := _days(rule, start.date(), number)) and days[0] <= last:
         chosen = _chosen(rule, days if whole else [day for day in days if first <= day <= last], times)
-        budget.spend(len(days) + len(chosen) if whole else 1 + len(chosen))
+        budget.spend(len(days) * len(times) if whole else 1 + len(chosen))
         for moment in chosen:
             if moment < start:
                 continue
@@ -133,12 +140,12 @@ def _whole(parts: Mapping[str, Sequence[Any]], name: str, most: int) -> int | No
     return value
 
 
-def _numbers(values: Sequence[Any], name: str) -> tuple[int, ...]:
+def _numbers(values: Sequence[Any], name: str) -> frozenset[int]:
     low, high, negative = _LISTS[name]
     good = (isinstance(v, int) and (low <= v <= high or (negative and -high <= v <= -low)) for v in values)
     if not 1 <= len(values) <= 2 * high + 2 or not all(good):
         raise InputError(f"RRULE: expected {name} from {low} to {high}, got otherwise")
-    return tuple(sorted(set(values)))
+    return frozenset(values)
 
 
 def _weekday(text: str, frequency: str, by_week: bool) -> tuple[int, int]:
@@ -151,7 +158,7 @@ def _weekday(text: str, frequency: str, by_week: bool) -> tuple[int, int]:
     return ordinal, WEEKDAYS.index(found[2])
 
 
-def _product(lists: Mapping[str, tuple[int, ...]]) -> int:
+def _product(lists: Mapping[str, frozenset[int]]) -> int:
     return len(lists.get("BYHOUR", "h")) * len(lists.get("BYMINUTE", "m")) * len(lists.get("BYSECOND", "s"))
 
 
@@ -160,19 +167,19 @@ def _completed(rule: Rule, start: datetime) -> Rule:
     lists, weekdays = dict(rule.lists), rule.weekdays
     if not weekdays and not lists.keys() & {"BYWEEKNO", "BYYEARDAY", "BYMONTHDAY"}:
         if rule.frequency == "YEARLY":
-            lists.setdefault("BYMONTH", (start.month,))
+            lists.setdefault("BYMONTH", frozenset({start.month}))
         if rule.frequency in ("YEARLY", "MONTHLY"):
-            lists["BYMONTHDAY"] = (start.day,)
+            lists["BYMONTHDAY"] = frozenset({start.day})
         if rule.frequency == "WEEKLY":
-            weekdays = ((0, start.weekday()),)
+            weekdays = frozenset({(0, start.weekday())})
     elif "BYWEEKNO" in lists and not weekdays and not lists.keys() & {"BYYEARDAY", "BYMONTHDAY"}:
-        weekdays = ((0, start.weekday()),)
+        weekdays = frozenset({(0, start.weekday())})
     return Rule(rule.frequency, rule.interval, rule.count, rule.until, rule.first_weekday, weekdays, lists)
 
 
 def _times(rule: Rule, start: datetime) -> list[time]:
     hours, minutes, seconds = (
-        rule.lists.get(name, (at,))
+        sorted(rule.lists.get(name, (at,)))
         for name, at in (("BYHOUR", start.hour), ("BYMINUTE", start.minute), ("BYSECOND", start.second))
     )
     return [time(hour, minute, second) for hour in hours for minute in minutes for second in seconds]
@@ -227,28 +234,26 @@ def _fits(rule: Rule, day: date) -> bool:
     lists = rule.lists
     if "BYMONTH" in lists and day.month not in lists["BYMONTH"]:
         return False
-    if rule.weekdays and not any(_is_weekday(rule, day, *weekday) for weekday in rule.weekdays):
+    if rule.weekdays and not _weekdays_of(rule, day) & rule.weekdays:
         return False
     if "BYMONTHDAY" in lists:
         length = monthrange(day.year, day.month)[1]
-        if not {day.day, day.day - length - 1} & set(lists["BYMONTHDAY"]):
+        if not {day.day, day.day - length - 1} & lists["BYMONTHDAY"]:
             return False
     if "BYYEARDAY" in lists:
         number, length = day.timetuple().tm_yday, 366 if isleap(day.year) else 365
-        if not {number, number - length - 1} & set(lists["BYYEARDAY"]):
+        if not {number, number - length - 1} & lists["BYYEARDAY"]:
             return False
-    return "BYWEEKNO" not in lists or bool(_week_numbers(day, rule.first_weekday) & set(lists["BYWEEKNO"]))
+    return "BYWEEKNO" not in lists or bool(_week_numbers(day, rule.first_weekday) & lists["BYWEEKNO"])
 
 
-def _is_weekday(rule: Rule, day: date, ordinal: int, weekday: int) -> bool:
-    """Whether the day is the weekday, or the numbered one of its month (or year, where no month is said)."""
-    if day.weekday() != weekday or not ordinal:
-        return day.weekday() == weekday
+def _weekdays_of(rule: Rule, day: date) -> set[tuple[int, int]]:
+    """The day's weekday, also by its number in its month (or year, where no month is said) from either end."""
     if rule.frequency == "MONTHLY" or "BYMONTH" in rule.lists:
         before, length = day.day - 1, monthrange(day.year, day.month)[1]
     else:
         before, length = day.timetuple().tm_yday - 1, 366 if isleap(day.year) else 365
-    return ordinal in (before // 7 + 1, -((length - 1 - before) // 7 + 1))
+    return {(ordinal, day.weekday()) for ordinal in (0, before // 7 + 1, -((length - 1 - before) // 7 + 1))}
 
 
 def _week_numbers(day: date, first_weekday: int) -> set[int]:

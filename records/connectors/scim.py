@@ -43,16 +43,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from privacy.errors import InputError, KithError, Refused, VerificationFailed
-from records.connectors import scim_json
 from records.connectors.scim_errors import value_free
 from records.connectors.scim_profile import Profile, profile_of
 from records.connectors.scim_resources import of
 from records.connectors.scim_users import Page, Users
+from records.connectors.strict_json import Bounds, read_json
 from records.store import Store
 
 MEDIA_TYPE: Final = "application/scim+json"
 MEDIA_TYPES: Final = (MEDIA_TYPE, "application/json")
 MAX_BODY: Final = 2**20
+BOUNDS: Final = Bounds(MAX_BODY, depth=16, parts=5_000)
+"""Of a message: each key of a PATCH is parsed as a path."""
 MAX_PARAMETER: Final = 8_000
 MAX_ATTRIBUTES: Final = 50
 LOG: Final = logging.getLogger(__name__)
@@ -90,7 +92,10 @@ class _Call:
 
     @cached_property
     def payload(self) -> dict[str, Any]:
-        return scim_json.parsed(self.body, "body")
+        value = read_json(self.body, "body", BOUNDS)
+        if not isinstance(value, dict):
+            raise InputError(f"body: expected a JSON object, got {type(value).__name__}")
+        return value
 
     @property
     def id(self) -> str:

@@ -14,16 +14,16 @@ from typing import IO, Any, Final
 from scim2_models import Resource, SCIMException
 
 from privacy.errors import InputError
-from records.connectors import scim_json
 from records.connectors.scim_errors import value_free
 from records.connectors.scim_records import record_of, worded
 from records.connectors.scim_resources import ENTERPRISE, NUMBER, POLICY, Advertised, advertised
+from records.connectors.strict_json import Bounds, read_json
 from records.facts import Fault
 from records.mapping import Mapping as MappedSource
 
-MAX_LIST_BYTES: Final = 64 * 2**20
+LIST: Final = Bounds(64 * 2**20, depth=16, parts=2_000_000)
 """A list is read as a whole; Users by the line are read line by line, however many there are."""
-MAX_LINE_BYTES: Final = 2**20
+LINE: Final = Bounds(2**20, depth=16, parts=50_000)
 MAX_USERS: Final = 20_000_000
 _NO_USER: Final = "expected a SCIM User, got something else"
 
@@ -91,10 +91,7 @@ def _values(file: IO[bytes], where: str) -> Iterator[tuple[int, Any]]:
 
 
 def _listed(file: IO[bytes], where: str) -> list[Any]:
-    data = file.read(MAX_LIST_BYTES + 1)
-    if len(data) > MAX_LIST_BYTES:
-        raise InputError(f"{where}: expected a list of at most {MAX_LIST_BYTES} bytes, or one User a line, got more")
-    value = scim_json.parsed_value(data, where)
+    value = read_json(file.read(LIST.size + 1), f"{where}: a list, where Users are not one a line", LIST)
     if isinstance(value, dict):
         resources = _resources(value)
         value = [value] if resources is None else resources
@@ -104,17 +101,17 @@ def _listed(file: IO[bytes], where: str) -> list[Any]:
 
 
 def _line(file: IO[bytes], where: str) -> bytes:
-    line = file.readline(MAX_LINE_BYTES + 1)
-    if len(line) > MAX_LINE_BYTES and file.tell() == len(line):
+    line = file.readline(LINE.size + 1)
+    if len(line) > LINE.size and file.tell() == len(line):
         return b""  # a list in one line
-    if len(line) > MAX_LINE_BYTES:
-        raise InputError(f"{where}: expected lines of at most {MAX_LINE_BYTES} bytes, got a longer one")
+    if len(line) > LINE.size:
+        raise InputError(f"{where}: expected lines of at most {LINE.size} bytes, got a longer one")
     return line
 
 
 def _parsed(line: bytes) -> Any:
     try:
-        return scim_json.parsed_value(line, "line")
+        return read_json(line, "line", LINE)
     except InputError:
         return None
 

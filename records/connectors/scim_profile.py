@@ -13,8 +13,8 @@ from typing import Final
 
 from privacy.errors import InputError
 from privacy.pseudonyms import Pseudonyms
-from records.cell_plans import PersonPlan
-from records.connectors.scim_resources import ENDED, EXAMPLE_DAY, NUMBER, Advertised, advertised
+from records.cell_plans import BadCell, PersonPlan
+from records.connectors.scim_resources import ENDED, EXAMPLE_DAY, MANAGER, NUMBER, Advertised, advertised
 from records.facts import Incoming
 from records.mapping import READY, Mapping
 from records.mapping_file import Form, MappingFile, read_mapping_file
@@ -46,6 +46,13 @@ class Profile:
             BadCell: if the number can not be one.
         """
         return self.person.subject(record[NUMBER], pseudonyms) if record.get(NUMBER) else ""
+
+    def manager(self, record: Cells[str, str | None], pseudonyms: Pseudonyms) -> str:
+        """To whom the person of a record reports; "" if it names nobody whose number can be one."""
+        try:
+            return self.person.subject(record.get(MANAGER), pseudonyms)
+        except BadCell:
+            return ""
 
     def incoming(self, record: Cells[str, str | None], pseudonyms: Pseudonyms, as_of: date) -> list[Incoming]:
         """What a record says; nothing if it names a person and says no more."""

@@ -6,6 +6,9 @@ Rules
 3. An account, its version and its facts change together or not at all.
 4. A change that changes nothing leaves the version as it is and writes nothing.
 5. A request that names a version changes that version only.
+6. Every account has a subject, so that it is exported, erased and expired with its person: that of its number, of the
+   number that it had last, or else one of its own, under which nothing else is known.
+7. A number of somebody who was erased is refused as one that is taken: an answer of its own would tell who was.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from records.connectors.scim_errors import value_free
 from records.connectors.scim_filter import bounded, indexed_form, look_up
 from records.connectors.scim_profile import Profile
 from records.connectors.scim_records import record_of, with_whole_manager, worded
-from records.connectors.scim_resources import CORE, MAX_PAGE, NUMBER, POLICY, of
+from records.connectors.scim_resources import CORE, ENTERPRISE, MANAGER, MAX_PAGE, NUMBER, POLICY, of
 from records.facts import Incoming
 from records.ingest import ingest
 from records.registry import load_registry
@@ -87,8 +90,8 @@ class Users:
         """A new account.
 
         Raises:
-            SCIMException: if the payload is none, an attribute's value may not be stored, a name or number is taken,
-                or the person was erased.
+            SCIMException: if the payload is none, an attribute's value may not be stored, or a name or number is
+                taken.
         """
         user = self._read(payload, Context.RESOURCE_CREATION_REQUEST)
         with self._store.writing() as connection:
@@ -133,7 +136,7 @@ class Users:
         with self._store.writing() as connection:
             row = self._row(connection, id, version)
             record = self._record(connection, self._opened(row))
-            farewell = facts.gone(record, self._profile, self._store.pseudonyms, self._today) if row.subject else []
+            farewell = facts.gone(record, self._profile, self._store.pseudonyms, self._today)
             connection.execute(delete(scim_user).where(scim_user.c.id == id))
             self._ingest(connection, id, row.version + 1, record, farewell)
 
@@ -239,22 +242,23 @@ class Users:
 
     def _settle(self, connection: Connection, id: str, user: Resource[Any], row: Row[Any] | None) -> Resource[Any]:
         """Keep an account as it is to be, with what it says of its person (rule 3)."""
+        profile, pseudonyms, today = self._profile, self._store.pseudonyms, self._today
+        record = self._record(connection, user)
+        if facts.is_erased(connection, profile.manager(record, pseudonyms), pseudonyms):
+            user[f"{ENTERPRISE}:manager"] = record[MANAGER] = None
         document = _document(user)
         before = self._opened(row) if row is not None else None
         if before is not None and document == _document(before):  # rule 4
             raise _Unchanged(before)
-        record = self._record(connection, user)
-        subject = facts.subject_of(record, self._profile, self._store.pseudonyms)
-        facts.check_not_erased(connection, subject, self._store.pseudonyms)
+        subject = facts.subject_of(record, profile, pseudonyms)
         incoming: list[Incoming] = []
-        if before is not None and row is not None and row.subject not in ("", subject):
-            earlier = self._record(connection, before)
-            incoming += facts.gone(earlier, self._profile, self._store.pseudonyms, self._today)
+        if before is not None and row is not None and row.subject != subject:
+            incoming += facts.gone(self._record(connection, before), profile, pseudonyms, today)
         if subject:
-            facts.take_end_back(connection, subject, record, CONNECTOR)
-            incoming += facts.said(record, self._profile, self._store.pseudonyms, self._today)
+            said = facts.said(record, profile, pseudonyms, today)
+            incoming += facts.end_taken_back(connection, subject, record, CONNECTOR, said, today)
         kept = self._kept(id, user, document, subject, row)
-        self._check_free(connection, kept)
+        self._check_free(connection, kept, numbered=bool(subject))
         connection.execute(delete(scim_user).where(scim_user.c.id == id))
         connection.execute(insert(scim_user).values(**kept))
         self._ingest(connection, id, kept["version"], record, incoming)
@@ -263,11 +267,12 @@ class Users:
     def _kept(
         self, id: str, user: Resource[Any], document: dict[str, Any], subject: str, row: Row[Any] | None
     ) -> dict[str, Any]:
-        """The row of an account (rule 1)."""
+        """The row of an account (rules 1 and 6); `subject` is "" for one without a number."""
         external = user.external_id
+        last = row.subject if row is not None else self._store.pseudonyms.index("scim.account", id)
         return {
             "id": id,
-            "subject": subject,
+            "subject": subject or last,
             "user_name": self._index("userName", user["userName"]),
             "external_id": self._index("externalId", external) if external else None,
             "sealed": self._store.sealer.seal(json.dumps(document).encode(), id),
@@ -276,12 +281,15 @@ class Users:
             "modified": instant(self._now),
         }
 
-    def _check_free(self, connection: Connection, kept: Mapping[str, Any]) -> None:
-        """Refuse a user name or a number that another account has (rule 2)."""
-        for column, name in ((scim_user.c.user_name, "userName"), (scim_user.c.subject, NUMBER)):
-            others = select(scim_user.c.id).where(column == kept[column.name], scim_user.c.id != kept["id"])
-            if kept[column.name] and connection.execute(others).first():
-                raise UniquenessException(detail=f"{name}: expected one that no other user has, got another's")
+    def _check_free(self, connection: Connection, kept: Mapping[str, Any], numbered: bool) -> None:
+        """Refuse a user name or a number that another account has (rules 2 and 7)."""
+        others = select(scim_user).where(scim_user.c.id != kept["id"])
+        if connection.execute(others.where(scim_user.c.user_name == kept["user_name"])).first():
+            raise _taken("userName")
+        same = connection.execute(others.where(scim_user.c.subject == kept["subject"]))
+        erased = facts.is_erased(connection, kept["subject"], self._store.pseudonyms)
+        if numbered and (erased or any(self._opened(other)[NUMBER] for other in same)):
+            raise _taken(NUMBER)
 
     def _record(self, connection: Connection, user: Resource[Any]) -> dict[str, str | None]:
         def number_of(manager: str) -> str | None:
@@ -315,6 +323,10 @@ class _Unchanged(Exception):  # noqa: N818 - it undoes the transaction, and goes
     def __init__(self, user: Resource[Any]) -> None:
         super().__init__()
         self.user = user
+
+
+def _taken(name: str) -> UniquenessException:
+    return UniquenessException(detail=f"{name}: expected one that no other user has, got another's")
 
 
 _IN_ORDER: Final = select(scim_user).order_by(scim_user.c.created, scim_user.c.id)

@@ -24,7 +24,7 @@ from records.connectors.text_tables import TextTable
 from records.connectors.workbooks import Workbook
 from records.facts import Fault
 from records.mapping import Mapping
-from records.table import BATCH_ROWS, MAX_CELL_BYTES, MAX_FILE_BYTES, MAX_ROWS, TEXT_ENDINGS
+from records.table import BATCH_ROWS, MAX_CELL_BYTES, MAX_FILE_BYTES, MAX_ROWS, TEXT_ENDINGS, check_plain
 
 WORKBOOKS: Final = (".xlsx", ".xlsm")
 PARQUET: Final = ".parquet"
@@ -124,8 +124,11 @@ class _ParquetTable:
     def _open(self, places: Sequence[int]) -> Iterator[pa_parquet.ParquetFile]:
         try:
             with pa_parquet.ParquetFile(self.path) as file:
-                names = [file.schema_arrow.names[place] for place in places if _is_text(file.schema_arrow.types[place])]
-            with pa_parquet.ParquetFile(self.path, read_dictionary=names, buffer_size=BUFFER_BYTES) as file:
+                schema = file.schema_arrow
+                read = [schema.names[place] for place in places]
+                check_plain(schema, read, self.where)
+                texts = [name for name in read if _is_text(schema.field(name).type)]
+            with pa_parquet.ParquetFile(self.path, read_dictionary=texts, buffer_size=BUFFER_BYTES) as file:
                 yield file
         except (pa.ArrowException, UnicodeError, ValueError, TypeError, KeyError, IndexError, OverflowError, OSError):
             raise InputError(f"{self.where}: expected a Parquet file of plain columns, got something else") from None

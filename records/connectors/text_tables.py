@@ -22,6 +22,8 @@ from records.facts import Fault
 from records.mapping_file import ENCODINGS, ReadOptions
 from records.table import BLOCK_BYTES, HEADER_BYTES, MAX_CELL_BYTES, MAX_COLUMNS, MAX_FILE_BYTES, MAX_ROWS, SEPARATORS
 
+MAX_UNEVEN: Final = 10_000
+"""Rows of another length than the header's. A file with more of them is parted or quoted in another way."""
 _MARKS: Final = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -133,6 +135,7 @@ class _Blocks:
         self._stream = _Utf8(table.path, table.options.encoding, table.where)
         self._swallowed: int | None = None
         self._uneven: deque[Fault] = deque()
+        self._uneven_count = 0
 
     def __enter__(self) -> _Blocks:
         return self
@@ -163,7 +166,7 @@ class _Blocks:
                 self._check(batch)
                 yield batch
         except (pa.ArrowException, UnicodeError, ValueError) as error:
-            raise InputError(f"{where}: {_what_arrow_met(error)}") from None
+            raise InputError(f"{where}: {self._what_arrow_met(error)}") from None
 
     def uneven_at(self, place: int) -> Iterator[Fault]:
         """The rows of another length that stand at this place and, one after the other, behind it."""
@@ -176,7 +179,8 @@ class _Blocks:
         self._uneven.append(Fault(row.number - 2, "", reason))  # pyarrow counts from 1, and the header too
         if self._swallowed is None and "\n" in row.text.strip():
             self._swallowed = row.number - 2
-        return "skip"
+        self._uneven_count += 1
+        return "skip" if self._uneven_count <= MAX_UNEVEN else "error"
 
     def _check(self, batch: pa.RecordBatch) -> None:
         where = self._table.where
@@ -186,6 +190,16 @@ class _Blocks:
             longest = pc.max(pc.binary_length(column)).as_py() or 0
             if longest > MAX_CELL_BYTES:
                 raise InputError(f"{where}: expected cells of at most {MAX_CELL_BYTES} bytes, got one of {longest}")
+
+    def _what_arrow_met(self, error: Exception) -> str:
+        """What pyarrow stumbled over, without its words: they quote the row."""
+        if self._uneven_count > MAX_UNEVEN:
+            return f"expected at most {MAX_UNEVEN} uneven rows, got more (another separator, or other quotes?)"
+        if "straddl" in str(error):
+            return f"expected rows of at most {BLOCK_BYTES} bytes, got a longer one (an open quote, or a huge cell?)"
+        if "Empty CSV" in str(error):
+            return "expected a header and rows, got an empty file"
+        return "expected one header over rows, got something else"
 
 
 def _separator(table: TextTable) -> str:
@@ -211,12 +225,3 @@ def _separator(table: TextTable) -> str:
 def _first_line(head: str, separators: str) -> str:
     """The header without its quoted cells; a quote counts at a cell's start only."""
     return re.split(r"[\r\n]", re.sub(rf'(^|[{separators}])"(?:[^"]|"")*"', r"\1", head), maxsplit=1)[0]
-
-
-def _what_arrow_met(error: Exception) -> str:
-    """What pyarrow stumbled over, without its words: they quote the row."""
-    if "straddl" in str(error):
-        return f"expected rows of at most {BLOCK_BYTES} bytes, got a longer one (an open quote, or a huge cell?)"
-    if "Empty CSV" in str(error):
-        return "expected a header and rows, got an empty file"
-    return "expected one header over rows, got something else"

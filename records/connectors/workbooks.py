@@ -2,7 +2,8 @@
 
 Read by events and not by a library that builds rows or sheets as trees: two cells at a sheet's far corners make a dense
 grid of 17 thousand million, and one row may hold as many elements as its file has bytes. Rules:
- 1. A workbook unpacks to at most `MAX_UNPACKED` bytes, of which shared texts, styles and structure `MAX_HELD` each.
+ 1. A workbook unpacks to at most `MAX_UNPACKED` bytes, of which shared texts, styles and structure `MAX_HELD` each;
+    its parts are stored or deflated, as the standard has them, and packed in no other way.
  2. No document type, so no entities; nothing is followed that points out of the file.
  3. Of a row only the columns asked for are held; a cell's text is bounded.
  4. A cell is written in one way: numbers without trailing zeros, days and times as ISO 8601, by the cell's number
@@ -93,6 +94,8 @@ class Workbook:
             raise InputError(
                 f"{self.where}: expected at most {MAX_PARTS} parts of {MAX_UNPACKED} bytes unpacked in all, got more"
             )
+        if any(part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for part in parts):
+            raise InputError(f"{self.where}: expected parts that are stored or deflated, got another compression")
 
 
 class _Parser:

@@ -33,7 +33,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from privacy.errors import InputError, KithError, Refused
-from records.connectors.xapi_reading import MAX_BYTES, parse_json
+from records.connectors.strict_json import read_json
+from records.connectors.xapi_reading import BOUNDS, MAX_BYTES
 from records.connectors.xapi_statements import Conflict, StatementError, ingest_statements
 from records.mapping import Mapping, load_mapping
 from records.registry import load_registry
@@ -92,7 +93,7 @@ class _Service:
 
     def _take(self, store: Store, body: bytes, put: str | None) -> list[str]:
         """The ids of the statements, once all are stored."""
-        sent = parse_json(body, "body")
+        sent = read_json(body, "body", BOUNDS)
         values = sent if isinstance(sent, list) and put is None else [sent]
         if len(values) > MAX_STATEMENTS:
             raise InputError(f"body: expected at most {MAX_STATEMENTS} statements, got {len(values)}")

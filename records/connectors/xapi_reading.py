@@ -1,7 +1,7 @@
 """Reading xAPI 1.0.3 statements: from bytes to what is kept of them, and when two of them are the same.
 
 Rules
-1. JSON is UTF-8 without duplicate keys, NaN, infinities or lone surrogates, bounded in bytes, depth and count.
+1. JSON is read by `strict_json`, within `BOUNDS`.
 2. Two statements of one id are the same if nothing differs but what an LRS may add or write otherwise (part 2, 2.3.1):
    id, authority, stored, version, an absent timestamp, the offset a timestamp is written with, a verb's display, an
    activity's definition, the order of a group's members, one context activity for a list of it, the case of what has
@@ -13,22 +13,21 @@ Rules
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn
+from datetime import UTC, datetime
+from typing import Any, Final
 from urllib.parse import unquote
 
-from privacy.errors import InputError
 from privacy.pseudonyms import Pseudonyms
+from records.cell_plans import sunday
+from records.connectors.strict_json import Bounds
 from records.connectors.xapi_shapes import VOIDED, check_statement, moment
 
 MAX_BYTES: Final = 8 * 2**20
-MAX_DEPTH: Final = 32
-MAX_PARTS: Final = 500_000
-"""Objects and arrays of one document: each takes far more memory than the two bytes that can write it."""
+BOUNDS: Final = Bounds(MAX_BYTES, depth=32, parts=500_000)
+"""Of a request's body, and of a line of a file."""
 _SEPARATORS: Final = re.compile(r"[/#:]")
 _NOT_CODE: Final = re.compile(r"[\W_]+")
 _FINER: Final = re.compile(r"([.,]\d\d)\d+")
@@ -56,35 +55,16 @@ class Statement:
     cells: Mapping[str, str | None]
 
 
-def parse_json(data: bytes, where: str) -> Any:
-    """The value that is written in `data` (rule 1).
-
-    Raises:
-        InputError: saying what was expected at `where`.
-    """
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{where}: expected at most {MAX_BYTES} bytes, got {len(data)}")
-    if data.count(b"{") + data.count(b"[") > MAX_PARTS:
-        raise InputError(f"{where}: expected at most {MAX_PARTS} objects and arrays, got more")
-    try:
-        value = _DECODER.decode(data.decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise InputError(f"{where}: expected JSON in UTF-8, finite numbers and every key once, got other") from None
-    _check_depth(value, where)
-    if b"\\u" in data:  # the only way to write a lone surrogate, once UTF-8 is well formed
-        _check_unicode(value, where)
-    return value
-
-
 def read_statement(value: Any, place: int, wanted: Collection[str], pseudonyms: Pseudonyms, now: datetime) -> Statement:
     """One statement, checked.
 
     Args:
-        value: as `parse_json` gives it. One without an id gets it from its body, so that the same line of a file is
+        value: as `strict_json` gives it. One without an id gets it from its body, so that the same line of a file is
             the same statement.
         place: its number in what came, from 0.
         wanted: names of the cells that the mapping reads: properties by their path ("result.score.scaled"),
-            "object.code" (the last part of the object's id) and "week" (the Monday of its time, no later than now's).
+            "object.code" (the last part of the object's id) and "week" (the Sunday that ends the week of its time, no
+            later than now's).
         pseudonyms: of the site.
         now: aware.
 
@@ -110,50 +90,7 @@ def is_same(one: str, other: str) -> bool:
     return core == other_core and (not at or not other_at or at == other_at)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
-
-
-def _finite(text: str) -> float | int:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_no_constant)
-
-
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _check_depth(value: Any, where: str) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [part for outer in level for part in _parts(outer)]
-        if not level:
-            return
-    raise InputError(f"{where}: expected at most {MAX_DEPTH} levels, got more")
-
-
-def _parts(value: Any) -> list[Any]:
-    """The objects and arrays in an object or array."""
-    inner: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [part for part in inner if isinstance(part, dict | list)]
-
-
-def _check_unicode(value: Any, where: str) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: expected Unicode text, got a lone surrogate") from None
 
 
 def _body(statement: Mapping[str, Any], pseudonyms: Pseudonyms) -> str:
@@ -252,10 +189,13 @@ def _code(statement: Mapping[str, Any], _: datetime) -> str | None:
 
 
 def _week(statement: Mapping[str, Any], now: datetime) -> str:
-    """Clocks of senders may be ahead: nothing was learned after now."""
+    """The week's last day: on none before it is what the week held known.
+
+    Clocks of senders may be ahead: nothing was learned after now.
+    """
     at = statement.get("timestamp")
     when = min(moment(at), now.astimezone(UTC)) if at else now.astimezone(UTC)
-    return (when.date() - timedelta(when.weekday())).isoformat()
+    return sunday(when.date()).isoformat()
 
 
 _DERIVED: Final = {"object.code": _code, "week": _week}

@@ -28,7 +28,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from privacy.errors import InputError, Refused
-from records.connectors.xapi_reading import Statement, is_same, parse_json, read_statement
+from records.connectors.strict_json import read_json
+from records.connectors.xapi_reading import BOUNDS, Statement, is_same, read_statement
 from records.connectors.xapi_shapes import Misshapen
 from records.facts import Fact, Fault, Incoming
 from records.ingest import Ingested, ingest
@@ -36,6 +37,7 @@ from records.mapping import Mapping
 from records.registry import Registry
 from records.schema import FACTS, revision, statement, tombstone
 from records.store import Store, instant
+from records.table import MAX_FILE_BYTES
 from records.versions import rows_of
 
 CONNECTOR: Final = "xapi"
@@ -70,7 +72,7 @@ def records_of(path: Path, mapping: Mapping) -> Iterator[tuple[int, Any]]:
     needed; it is here as in every connector.
 
     Raises:
-        InputError: if the file can not be read, or has too many lines.
+        InputError: if the file can not be read, or has too many lines or bytes (unpacked).
     """
     where = f"{path.name!r:.200}"
     try:
@@ -79,12 +81,14 @@ def records_of(path: Path, mapping: Mapping) -> Iterator[tuple[int, Any]]:
                 line = file.readline(MAX_LINE + 1)
                 if not line:
                     return
-                if place >= MAX_LINES:
-                    raise InputError(f"{where}: expected at most {MAX_LINES} lines, got more")
+                if place >= MAX_LINES or file.tell() > MAX_FILE_BYTES:
+                    raise InputError(
+                        f"{where}: expected at most {MAX_LINES} lines of {MAX_FILE_BYTES} bytes in all, got more"
+                    )
                 if line.strip():
                     yield place, _line(line, place)
-                while len(line) > MAX_LINE and not line.endswith(b"\n"):  # the rest of a line that was too long
-                    line = file.readline(MAX_LINE + 1)
+                while len(line) > MAX_LINE and not line.endswith(b"\n") and file.tell() <= MAX_FILE_BYTES:
+                    line = file.readline(MAX_LINE + 1)  # the rest of a line that was too long
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{where}: expected JSON lines, got {type(error).__name__}") from None
 
@@ -319,7 +323,7 @@ class _Batch:
         return taken
 
     def _as_batch(self, connection: Connection, incoming: Sequence[Incoming]) -> Ingested:
-        digest, source = self._digest.hexdigest(), self._mapping.source
+        digest, source = self._store.pseudonyms.digest(self._digest.digest()), self._mapping.source
         return ingest(
             self._store, self._registry, source, CONNECTOR, digest, incoming, self._now, connection=connection
         )
@@ -349,6 +353,6 @@ def _line(line: bytes, place: int) -> Any:
     if len(line) > MAX_LINE:
         return Fault(place, "", f"expected a line of at most {MAX_LINE} bytes, got a longer one")
     try:
-        return parse_json(line, "line")
+        return read_json(line, "line", BOUNDS)
     except InputError as error:
         return Fault(place, "", str(error).removeprefix("line: "))

@@ -86,7 +86,7 @@ class SiteWriter:
         told = [person for person in self.people if person.there_after(days.told.date())]
         said = activity.consents(told, days, "nb-NO" if self.name.startswith("Norrvik") else "en-GB")
         spoiler.repeat(said, "unknown value", {"event": "maybe"})
-        spoiler.repeat(said, "local time without offset", {"at": f"{days.last_raise} 09:00"})
+        spoiler.repeat(said, "local time without offset", {"event": "informed", "at": f"{days.last_raise} 09:00"})
         write_text(self.path("consent.csv"), said)
         self.feed("consent.csv", "consent", "consent")
 

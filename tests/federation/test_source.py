@@ -30,7 +30,7 @@ from tests.small_group import DELTA, settings
 SITE = "Tessera Software"
 PEOPLE = 40
 NOW = datetime.now(UTC)
-AS_OF = NOW.date().replace(year=NOW.year - 1, month=1, day=15)
+AS_OF = NOW.date().replace(year=NOW.year - 1, month=1, day=31)
 SOMEBODY = subject(7)
 
 

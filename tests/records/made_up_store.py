@@ -16,7 +16,7 @@ from records.contract import parse_contract
 from records.facts import Said
 from records.registry import load_registry
 from records.registry_contract import contract_text
-from records.schema import FACTS, batch, metadata
+from records.schema import FACTS, FRAME, batch, metadata
 from records.store import create_store, instant, open_store
 
 POSTGRESQL = "postgresql+psycopg://root@127.0.0.1:5432"
@@ -33,7 +33,7 @@ def subject(number):
 ANN, BOB, CARL = subject(0xA), subject(0xB), subject(0xC)
 
 
-def contract(as_of="2026-03-15", horizon=6, registry=REGISTRY, change=lambda text: text):
+def contract(as_of="2026-03-31", horizon=6, registry=REGISTRY, change=lambda text: text):
     """The contract of the registry's retention features, or a changed one."""
     day = datetime.fromisoformat(as_of).date()
     return parse_contract(change(contract_text(registry, "retention", {SITE: 50_000, "Elsewhere": 10}, day, horizon)))
@@ -98,9 +98,13 @@ def put(store, *facts, source="hris", at=NOW):
         number = connection.execute(sa.insert(batch).values(**values, **counts)).inserted_primary_key[0]
         for name, rows in tables.items():
             empty = dict.fromkeys(c.name for c in FACTS[name].c if c.name != "number")
-            rows = [{**empty, **row, "recorded_at": recorded, "batch": number} for row in rows]
+            rows = [{**empty, "stated": _stated(row), **row, "recorded_at": recorded, "batch": number} for row in rows]
             connection.execute(sa.insert(FACTS[name]), rows)
     return number
+
+
+def _stated(row):
+    return " ".join(sorted(row.keys() - FRAME))
 
 
 def said(who, state, at, purpose="retention", version=1):

@@ -73,7 +73,7 @@ def run_raw(store: Store, statement: str, **values: object) -> list[tuple[object
 
 def add_person(connection: sa.Connection, subject: str, **values: object) -> None:
     number = connection.execute(sa.insert(batch).values(digest=os.urandom(8).hex(), **BATCH)).inserted_primary_key[0]
-    frame = {"item": "", "valid_from": "2026-01-01", "recorded_at": instant(NOW), "batch": number}
+    frame = {"item": "", "stated": "", "valid_from": "2026-01-01", "recorded_at": instant(NOW), "batch": number}
     connection.execute(sa.insert(person).values(subject=subject, **frame, **values))
 
 

@@ -3,14 +3,18 @@
 import csv
 import io
 import json
+import sqlite3
 import stat
+import threading
+import time
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from privacy.errors import InputError, KithError, Refused
-from records import access, schema
+from records import access, databases, schema
 from records.access import correct, erase, everything_about, readmit
 from records.consent import may_use, record
 from records.facts import Fact, Said, Trait
@@ -167,7 +171,7 @@ def test_a_dossier_holds_nothing_of_anybody_else(store):
     document = everything_about(store, REGISTRY, ANN, NOW).to_json()
     assert "unit-canary" in document
     assert "other-canary" not in document
-    assert everything_about(store, REGISTRY, OTHER, NOW).tables == {}
+    assert "unit-canary" not in everything_about(store, REGISTRY, BOB, NOW).to_json()
 
 
 def test_a_dossier_is_written_as_json_and_csv_for_its_owner_alone(store, tmp_path):
@@ -263,6 +267,7 @@ def test_a_correction_is_checked_as_any_other_value(store, column, value):
 
 def test_what_is_not_held_and_what_is_in_the_vault_can_not_be_corrected(store):
     put(store, fact("person", ANN, DAY, level_band="entry"))
+    put(store, fact("pulse", BOB, DAY, "engagement", likert=2.0))
     for who, day, item in ((BOB, None, ""), (ANN, "2026-01-02", ""), (ANN, DAY, "x")):
         with pytest.raises(InputError, match="version that is held"):
             correct(store, REGISTRY, who, "person.level_band", item, day, "senior", NOW)
@@ -306,7 +311,7 @@ def test_an_erasure_leaves_nothing_in_any_table(either):
     assert (found.references, found.in_vault) == (1, True)
     assert in_tables(either, "kept-unit") == ["person"]
     with either.reading() as connection:
-        assert either.check_log(connection) == 2
+        assert either.check_log(connection) == 4
 
 
 def test_an_erasure_leaves_nothing_in_any_file(store):
@@ -354,7 +359,7 @@ def test_other_people_s_records_forget_whom_they_named(either):
     assert erase(either, ANN, NOW).references == 4
     assert [item.column for item in open_items(either)] == ["person.fte"]
     assert [(row["manager_key"], row["candidate_key"]) for row in rows(either, schema.person)] == [(None, None)]
-    assert erase(either, boss, NOW).references == 1
+    assert erase(either, boss, NOW, unknown=True).references == 1
     opened = [everything_about(either, REGISTRY, who, NOW).tables["scim_user"][0] for who in (BOB, OTHER)]
     assert [row["sealed"]["urn:enterprise"] for row in opened] == [{"department": "x"}] * 2
     assert [row["version"] for row in opened] == [2, 2]
@@ -398,7 +403,7 @@ def test_erasing_again_takes_what_came_since_and_otherwise_says_nothing_new(stor
 
 
 def test_a_stranger_may_ask_that_nothing_is_ever_stored(store):
-    assert erase(store, OTHER, NOW).log
+    assert erase(store, OTHER, NOW, unknown=True).log
     assert taken_in(store, Fact("person", OTHER, "", DAY, {"job_family": "care"}, 0)).left_out == 1
 
 
@@ -433,6 +438,70 @@ def test_the_log_tells_of_an_erasure_and_names_nobody(store):
     found = erase(store, ANN, NOW)
     readmit(store, ANN, NOW)
     documents = [json.loads(row["document"]) for row in rows(store, schema.log_entry)]
-    assert [document["event"] for document in documents] == ["created", "erased", "readmitted"]
-    assert documents[1]["person"] == documents[2]["person"] == store.pseudonyms.mark(ANN)
-    assert documents[1]["rows"] == found.rows
+    assert [document["event"] for document in documents] == ["created", "said", "said", "erased", "readmitted"]
+    assert documents[3]["person"] == documents[4]["person"] == store.pseudonyms.mark(ANN)
+    assert documents[3]["rows"] == found.rows
+
+
+def test_a_mistyped_number_is_refused_and_leaves_no_trace(store):
+    fill(store, ANN, APPLICANT)
+    before = everything(store)
+    for ask in (
+        lambda: erase(store, OTHER, NOW),
+        lambda: everything_about(store, REGISTRY, OTHER, NOW),
+        lambda: correct(store, REGISTRY, OTHER, "person.fte", "", None, 1.0, NOW),
+    ):
+        with pytest.raises(InputError, match="leading zeros"):
+            ask()
+    assert everything(store) == before
+
+
+def test_who_is_in_the_vault_alone_is_erased_if_that_is_meant(store):
+    vault = open_vault(store)
+    vault.put([Trait(OTHER, {"sex": "female"}, 0)], "hris", NOW)
+    vault.close()
+    with pytest.raises(InputError, match="got nobody's"):
+        erase(store, OTHER, NOW)
+    assert erase(store, OTHER, NOW, unknown=True).in_vault
+
+
+def test_an_applicant_who_differed_from_their_offer_is_found_when_the_record_names_them_no_more(either):
+    put(either, fact("person", ANN, DAY, fte=1.0), fact("application", APPLICANT, DAY, "r1", stage="applied"))
+    with either.writing() as connection:
+        differs = Difference(ANN, APPLICANT, "person.level_band", "", DAY, "lead", "entry")
+        open_differences(connection, either.sealer, [differs], "test", instant(NOW))
+    assert "application" in everything_about(either, REGISTRY, ANN, NOW).tables
+    erase(either, ANN, NOW)
+    assert in_tables(either, ANN, APPLICANT) == []
+
+
+def test_a_correction_neither_cuts_nor_lends_applications(store):
+    fill(store, ANN, APPLICANT)
+    with pytest.raises(Refused, match="applied"):
+        correct(store, REGISTRY, ANN, "person.candidate_key", "", None, OTHER, NOW)
+
+
+def test_an_objection_is_recorded_while_an_erasure_waits_for_a_reader_of_the_vault(store, monkeypatch):
+    monkeypatch.setattr(databases, "PURGE_SECONDS", 2)
+    fill(store, ANN, APPLICANT)
+    put(store, fact("person", BOB, DAY, fte=1.0))
+    failed = []
+
+    def ask():
+        try:
+            erase(store, ANN, NOW)
+        except KithError as error:
+            failed.append(error)
+
+    with closing(sqlite3.connect(store.folder / "vault.sqlite", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM protected").fetchall()
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while ANN in everything(store)["person"]:
+            time.sleep(0.01)
+        record(store, REGISTRY, said(BOB, "objected", NOW), NOW)
+        assert asking.is_alive()
+        asking.join()
+    assert failed
+    assert erase(store, ANN, NOW).log is None

@@ -7,12 +7,14 @@ import pytest
 import sqlalchemy as sa
 
 from privacy.errors import InputError
+from records.connectors import calendars
+from records.connectors.calendar_times import calendars_of
 from records.connectors.calendars import ingest_calendars, records_of
 from records.facts import Fault
 from records.mapping import load_mapping, parse_mapping
 from records.registry import load_registry
 from records.schema import metadata, quarantine, schedule_busy, tombstone
-from records.store import instant
+from records.store import Store, instant
 from tests.records.store_folder import KINDS, store_of_kind
 
 NOW = datetime(2026, 3, 25, 12, tzinfo=UTC)
@@ -241,6 +243,7 @@ class TestRepetition:
             "FREQ=WEEKLY;BYDAY=2MO",
             "FREQ=DAILY;RSCALE=HEBREW",
             "FREQ=DAILY,WEEKLY",
+            "FREQ=DAILY;COUNT=999999999;BYDAY=" + ",".join(["MO"] * 5_000),
         ],
     )
     def test_bombs_and_nonsense_end_quickly_as_faults(self, read, rule):
@@ -262,6 +265,22 @@ class TestRepetition:
         began = time.process_time()
         read(calendar(*never))
         assert time.process_time() - began < 3
+
+    def test_long_lists_of_days_cost_no_more_than_short_ones(self, read):
+        weekdays = ",".join([*["MO"] * 100, *(f"{n}{day}" for n in range(-46, 47) if n for day in ("TU", "SU"))])
+        rule = f"RRULE:FREQ=YEARLY;COUNT=999999999;BYDAY={weekdays};BYYEARDAY=" + ",".join(map(str, range(1, 367)))
+        began = time.process_time()
+        _, faults = read(calendar(event("DTSTART:19000102T090000Z", "DURATION:PT1H", rule)))
+        assert faults == []
+        assert time.process_time() - began < 2
+
+    def test_places_among_many_moments_are_no_bomb(self, read):
+        hours = ",".join(map(str, range(24)))
+        rule = f"RRULE:FREQ=DAILY;COUNT=999999999;BYHOUR={hours};BYMINUTE=0,30;BYSETPOS=1"
+        began = time.process_time()
+        _, faults = read(calendar(event("DTSTART:19000102T090000Z", "DURATION:PT1H", rule)))
+        assert [column for column, _ in faults] == ["RRULE"]
+        assert time.process_time() - began < 2
 
     def test_many_dense_rules_share_one_budget(self, read):
         hours = ",".join(map(str, range(24)))
@@ -437,6 +456,23 @@ class TestInTheStore:
         path.write_bytes(calendar(event(*SOON)))
         assert ingest_calendars(store, REGISTRY, MAPPING, path, NOW).written == 1
         assert len(rows(store)) == 2
+
+    def test_no_writer_waits_while_files_are_read(self, sqlite, tmp_path, monkeypatch):
+        (tmp_path / "004711.ics").write_bytes(calendar(event(*SOON)))
+        done = []
+
+        def reading(*given):
+            yield from calendars_of(*given)
+            done.append("read")
+
+        def writing(store, writes=Store.writing):
+            done.append("write")
+            return writes(store)
+
+        monkeypatch.setattr(calendars, "calendars_of", reading)
+        monkeypatch.setattr(Store, "writing", writing)
+        assert ingest_calendars(sqlite, REGISTRY, MAPPING, tmp_path / "004711.ics", NOW).written == 1
+        assert done == ["read", "write"]
 
     def test_a_file_that_can_not_be_read_removes_nothing(self, sqlite, tmp_path):
         path = tmp_path / "004711.ics"

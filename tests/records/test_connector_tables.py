@@ -22,6 +22,7 @@ from records.connectors.tables import records_of
 from records.facts import Fault
 from records.mapping import parse_mapping
 from records.registry import load_registry
+from records.table import read_table
 from tests.records.source_files import CANARY, attempt, both, rows, small_mapping
 
 Write = Callable[..., Path]
@@ -98,6 +99,15 @@ def test_uneven_rows_keep_their_places_over_many_blocks(csv: Write, monkeypatch:
         else:
             assert isinstance(row, Fault)
             assert CANARY not in row.reason
+
+
+def test_a_file_of_mostly_uneven_rows_is_refused_and_not_held(csv: Write) -> None:
+    path = csv("no,mode\n" + "a\n" * 1_500_000)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="at most 10000 uneven rows, got more"):
+        rows(path)
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()
 
 
 def test_a_quote_left_open_over_lines_stops_the_file(csv: Write) -> None:
@@ -251,8 +261,9 @@ def test_parquet_types_are_written_as_the_mapping_reads_them(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("column", "expected"),
     [
-        (pa.array([[1], [2]]), "plain cells, got one of type list"),
-        (pa.array([b"a", b"b"]), "plain cells, got one of type bytes"),
+        (pa.array([[1], [2]]), "plain columns, got 'mode' of type list"),
+        (pa.array([b"a", b"b"]), "plain columns, got 'mode' of type binary"),
+        (pa.array([{"x": 1}, {"x": 2}]), "plain columns, got 'mode' of type struct"),
         (pa.array(["x" * 70_000, "y"]), "cells of at most 65536 bytes"),
     ],
 )
@@ -260,6 +271,21 @@ def test_parquet_of_other_cells_is_refused(tmp_path: Path, column: pa.Array, exp
     pq.write_table(pa.table({"no": [1, 2], "mode": column}), tmp_path / "p.parquet")
     with pytest.raises(InputError, match=expected):
         rows(tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize("name", ["mode", "mode.x"])
+def test_a_parquet_column_of_lists_is_not_unpacked_to_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    cells = pa.array([[1, 2]])
+    nested = cells if name == "mode" else pa.StructArray.from_arrays([cells], ["x"])
+    columns = {"no": pa.array(["1"]), "mode": nested} | ({name: pa.array(["y"])} if name != "mode" else {})
+    pq.write_table(pa.table(columns), tmp_path / "p.parquet")
+    unread = "the cells were read"
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail(unread))
+    for read in (lambda: rows(tmp_path / "p.parquet", cell=name), lambda: read_table(tmp_path / "p.parquet")):
+        with pytest.raises(InputError, match="expected a Parquet file of plain columns, got 'mode' of type"):
+            read()
 
 
 texts = st.text(alphabet=st.sampled_from('ab1,;\t"\n\r .-é\0\ufeff'), max_size=60).map(lambda text: f"no,mode\n{text}")

@@ -56,6 +56,19 @@ def workbook(files: Mapping[str, str | bytes]) -> bytes:
     return packed.getvalue()
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_part_packed_in_another_way_is_refused_whole_or_broken(tmp_path: Path, packing: int) -> None:
+    path = tmp_path / "p.xlsx"
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.writestr("_rels/.rels", "x" * 5_000)
+    packed = path.read_bytes()
+    start = packed.index(b"_rels/.rels") + len("_rels/.rels")
+    for place in range(start, start + 24):
+        path.write_bytes(packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :])
+        with pytest.raises(InputError, match="stored or deflated"):
+            rows(path)
+
+
 def cells(path: Path, *written: str, read: str = "", book: str = "") -> list[str | None]:
     data = "".join(f'<row><c r="A{n}"><v>{n}</v></c><c r="B{n}"{cell}</c></row>' for n, cell in enumerate(written, 2))
     path.write_bytes(workbook(parts(HEADER + data, book=book)))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 
 import pytest
@@ -11,12 +12,13 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import DatabaseError
 
 from privacy.errors import InputError, KithError, Refused
-from records.consent import Event, decide, may_use, may_use_all, record
+from records import consent
+from records.consent import Event, decide, may_use, may_use_all
 from records.facts import Said
 from records.registry import Basis, load_registry
 from records.schema import consent_event, tombstone
 from records.store import instant
-from tests.records.made_up_store import new_store
+from tests.records.made_up_store import fact, new_store, put
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ANN, BOB = "a" * 32, "b" * 32
@@ -32,6 +34,7 @@ def with_versions(version):
 
 
 REGISTRY = with_versions(3)
+record = partial(consent.record, unknown=True)
 
 
 @pytest.fixture
@@ -347,3 +350,10 @@ def test_the_answers_for_everybody_are_the_answers_for_each(store):
         everybody = may_use_all(connection, REGISTRY, "retention", hours(3))
     assert everybody == {subject: ask(store, hours(3), subject) for subject in (ANN, BOB)}
     assert [bool(everybody[subject]) for subject in (ANN, BOB)] == [False, True]
+
+
+def test_a_mistyped_number_is_nobody_s_objection(store):
+    put(store, fact("person", ANN, "2026-01-01", fte=1.0))
+    with pytest.raises(InputError, match="leading zeros"):
+        consent.record(store, REGISTRY, said("objected", subject=BOB), NOW)
+    assert consent.record(store, REGISTRY, said("objected"), NOW)

@@ -69,6 +69,8 @@ def test_a_contract_may_name_the_moment_as_which_records_are_read(contract_text:
         ("= 2025-09-30", "= 2025-09-30T00:00:00Z", "a date (without quotes)"),
         ("= 2025-09-30", "= 1066-10-14", "from 1900 to 2200"),
         ("= 2025-09-30", "= 2025-02-30", "expected TOML"),
+        ("= 2025-09-30", "= 2025-09-29", "'moment.as_of': expected the last day of a month, got another day"),
+        ("= 2025-09-30", "= 2024-02-28", "the last day of a month"),
         ("as_of = 2025-09-30", "", "a date (without quotes) from 1900 to 2200, got nothing"),
         ("= 12", "= 0", "a whole number from 1 to 60, got 0"),
         ("= 12", "= 61", "a whole number from 1 to 60, got 61"),

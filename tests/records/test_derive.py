@@ -45,10 +45,6 @@ def there(found):
     return [subject for subject, is_there in zip(found.subjects, employed(found), strict=True) if is_there]
 
 
-def label_in(found, as_of=AS_OF):
-    return labels(found, REGISTRY.purpose("retention").label, as_of)[found.subjects.index(ANN)]
-
-
 # Derivations
 
 
@@ -197,61 +193,88 @@ def test_a_derivation_is_what_its_words_say(facts, derive, months):
 
 # Employment and the label
 
-UNTIL = months_after(AS_OF, 6)
+MARCH, SEPTEMBER = date(2026, 3, 31), date(2026, 9, 30)
 
 
-def label_of(start, end, exit_type, day="2026-01-01", as_of=AS_OF):
-    found = people((ANN, day, start, end, exit_type), as_of=months_after(as_of, 6))
-    return label_in(found, as_of)
+def label_of(*stated):
+    """The label of somebody from (valid_from, start, end, exit) versions, all that is known by the year's end."""
+    found = people(*((ANN, *version) for version in stated), as_of=date(2026, 12, 31))
+    return labels(found, REGISTRY.purpose("retention").label, MARCH, SEPTEMBER).tolist()[0]
 
 
+@pytest.mark.parametrize("told", ["2026-01-01", "2026-09-30", "2026-12-31"])
 @pytest.mark.parametrize(
     ("end", "exit_type", "label"),
     [
         (None, None, "no"),
         ("2026-02", "voluntary", None),
-        ("2026-03", "voluntary", "yes"),
-        ("2026-08", "voluntary", "yes"),
-        ("2026-09", "voluntary", "no"),
+        ("2026-03", "voluntary", None),
+        ("2026-04", "voluntary", "yes"),
+        ("2026-09", "voluntary", "yes"),
+        ("2026-10", "voluntary", "no"),
         ("2026-08", "involuntary", None),
         ("2026-08", "retirement", None),
         ("2026-08", None, None),
-        ("2026-12", "involuntary", "no"),
+        ("2026-10", "involuntary", "no"),
     ],
 )
-def test_the_label_says_who_left_of_their_own_will_within_the_horizon(end, exit_type, label):
-    assert label_of("2020-01", end, exit_type) == label
+def test_the_label_says_who_left_of_their_own_will_in_the_months_of_the_horizon(told, end, exit_type, label):
+    assert label_of((told, "2020-01", end, exit_type)) == label
+    assert label_of(("2024-01-01", "2020-01", None, None), (told, "2020-01", end, exit_type)) == label
 
 
-def test_a_month_ends_with_its_last_day():
-    assert label_of("2020-01", "2026-03", "voluntary", as_of=date(2026, 3, 30)) == "yes"
-    assert label_of("2020-01", "2026-03", "voluntary", as_of=date(2026, 3, 31)) is None
-    assert label_of("2020-01", "2026-09", "voluntary", as_of=date(2026, 3, 31)) == "yes"
+def test_a_label_is_told_of_as_many_months_as_the_horizon_has():
+    ends = [f"{year}-{month:02}" for year in (2025, 2026, 2027) for month in range(1, 13)]
+    assert [label_of(("2026-01-01", "2020-01", end, "voluntary")) for end in ends].count("yes") == 6
 
 
 def test_who_came_back_is_there():
-    assert label_of("2025-06", "2025-01", "voluntary") == "no"
+    assert label_of(("2025-06-01", "2025-06", "2025-01", "voluntary")) == "no"
+    assert label_of(("2025-01-01", "2020-01", "2025-01", "voluntary"), ("2025-06-01", "2025-06", None, None)) == "no"
     assert there(people((ANN, "2025-06-01", "2025-06", "2025-01", "voluntary"))) == [ANN]
+
+
+def test_who_was_away_on_the_day_has_no_label_whatever_came_after():
+    left = ("2026-02-01", "2020-01", "2026-02", "voluntary")
+    assert label_of(left, ("2026-05-01", "2026-05", None, None)) is None
+    assert label_of(left, ("2026-05-01", "2026-05", "2026-07", "voluntary")) is None
 
 
 @pytest.mark.parametrize(("exit_type", "label"), [("voluntary", "yes"), ("involuntary", None)])
 def test_who_left_within_the_horizon_and_came_back_still_left(exit_type, label):
-    found = people(
-        (ANN, "2026-01-01", "2020-01", None, None),
-        (ANN, "2026-05-01", "2020-01", "2026-05", exit_type),
-        (ANN, "2026-08-01", "2026-08", None, None),
-        as_of=UNTIL,
-    )
-    assert label_in(found) == label
+    versions = [
+        ("2026-01-01", "2020-01", None, None),
+        ("2026-05-01", "2020-01", "2026-05", exit_type),
+        ("2026-08-01", "2026-08", None, None),
+    ]
+    assert label_of(*versions) == label
+    assert label_of(*versions, ("2026-11-01", "2026-08", "2026-11", "retirement")) == label
 
 
 def test_an_end_that_was_put_off_beyond_the_horizon_is_none():
+    announced = ("2026-04-01", "2020-01", "2026-05", "voluntary")
+    assert label_of(announced, ("2026-05-01", "2020-01", "2027-05", "voluntary")) == "no"
+    assert label_of(announced, ("2026-05-01", "2020-02", "2027-05", "voluntary")) == "no"
+
+
+@pytest.mark.parametrize("start", ["2020-01", "2020-02", "2019-12", None])
+def test_an_exit_that_was_taken_back_is_none_also_if_the_start_was_corrected_with_it(start):
+    announced = ("2026-01-01", "2020-01", "2026-08", "voluntary")
+    assert label_of(announced, ("2026-05-01", start, None, None)) == "no"
+    back = ("2026-11-01", "2026-11", None, None)
+    left = ("2026-10-01", "2020-01", "2026-10", "voluntary")
+    assert label_of(announced, ("2026-05-01", start, None, None), left, back) == "no"
+
+
+def test_the_versions_of_others_confirm_nothing():
     found = people(
         (ANN, "2026-04-01", "2020-01", "2026-05", "voluntary"),
-        (ANN, "2026-05-01", "2020-01", "2027-05", "voluntary"),
-        as_of=UNTIL,
+        (BOB, "2026-04-02", "2020-01", "2026-05", "voluntary"),
+        (BOB, "2026-06-01", "2020-01", None, None),
+        (CARL, "2026-07-01", "2026-07", None, None),
+        as_of=date(2026, 12, 31),
     )
-    assert label_in(found) == "no"
+    assert labels(found, REGISTRY.purpose("retention").label, MARCH, SEPTEMBER).tolist() == ["yes", "no", "no"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from privacy.errors import InputError, Refused
+from records.access import erase
 from records.intake import ingest_file, unknown_columns
 from records.mapping import load_mapping, parse_mapping
 from records.registry import load_registry
@@ -68,6 +69,24 @@ def test_another_day_or_another_mapping_is_another_batch(store: Store, mapping: 
     mapping.write_bytes(TABLE + b"# a change\n")
     again = ingest_file(store, REGISTRY, mapping, people, AS_OF, NOW)
     assert (again.already, again.unchanged) == (False, 2)
+
+
+def test_what_is_kept_of_a_file_can_not_be_guessed_at_after_an_erasure(
+    store: Store, mapping: Path, tmp_path: Path
+) -> None:
+    people = tmp_path / "one.csv"
+    people.write_text("No,Family\n4711,care\n")
+    ingest_file(store, REGISTRY, mapping, people, AS_OF, NOW)
+    erase(store, store.pseudonyms.person("4711"), NOW)
+    with store.reading() as connection:
+        kept = connection.exec_driver_sql("SELECT digest FROM batch").scalars().all()
+    other = create_store(tmp_path / "other", "Site")  # without the site's key nobody comes to the same digest
+    ingest_file(other, REGISTRY, mapping, people, AS_OF, NOW)
+    with other.reading() as connection:
+        guessed = connection.exec_driver_sql("SELECT digest FROM batch").scalars().all()
+    other.close()
+    assert len(kept) == len(guessed) == 1
+    assert kept != guessed
 
 
 def test_rows_without_a_day_hold_from_today_on(store: Store, mapping: Path, people: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from privacy.errors import InputError, VerificationFailed
+from records.log import raise_anchor, read_anchor
 from records.store import Store, open_store
 from tests.records.store_folder import (
     NOW,
     add_log,
+    consent,
     log_length,
     run_raw,
     store_of_kind,
@@ -139,3 +141,28 @@ def test_what_is_no_document_is_not_logged(sqlite_store: Store, document: dict[s
     with pytest.raises(InputError), sqlite_store.writing() as connection:
         sqlite_store.log(connection, document, NOW)
     assert log_length(sqlite_store) == 1
+
+
+def test_an_anchor_never_goes_back_when_writers_cross(sqlite_store: Store) -> None:
+    path = sqlite_store.folder / "log.anchor"
+    before = read_anchor(path)
+    add_log(sqlite_store, "a", "b")
+    newest = read_anchor(path)
+    raise_anchor(path, before)
+    assert read_anchor(path) == newest
+
+
+@pytest.mark.parametrize("gone", ["r1", "r2"])
+def test_a_consent_event_that_was_taken_away_is_missed(sqlite_store: Store, gone: str) -> None:
+    store = sqlite_store
+    with store.writing() as connection:
+        for receipt in ("r1", "r2"):
+            consent(connection, receipt=receipt)
+        store.log(connection, {"event": "said"}, NOW, said=store.digest_of(["r2", "r1"]))
+    assert log_length(store) == 2
+    run_raw(store, "INSERT INTO erasing VALUES ('s1')")
+    run_raw(store, "DELETE FROM consent_event WHERE receipt = :gone", gone=gone)
+    run_raw(store, "DELETE FROM erasing")
+    add_log(store, "later")
+    with pytest.raises(VerificationFailed, match="consent"):
+        log_length(store)

@@ -179,11 +179,11 @@ def facts(table: str, columns: str, source: str = "hris", more: str = "", person
     )
 
 
-def test_weeks_start_on_monday() -> None:
+def test_weeks_are_named_by_their_monday_and_told_on_their_sunday() -> None:
     text = facts("work_pattern_week", 'overtime_hours = { from = "h" }', "timekeeping", 'valid_from = "day"')
-    assert fact(said({"no": "1", "h": "3", "day": "2026-03-01"}, text)).valid_from == "2026-02-23"
+    assert fact(said({"no": "1", "h": "3", "day": "2026-03-01"}, text)).valid_from == "2026-03-01"
     text = facts("work_pattern_week", 'overtime_hours = { from = "h" }', "timekeeping")
-    assert fact(said({"no": "1", "h": "3"}, text)).valid_from == "2026-03-02"
+    assert fact(said({"no": "1", "h": "3"}, text)).valid_from == "2026-03-08"
     text = facts("onboarding_item", 'task = { from = "t" }\ndue_week = { from = "d" }')
     assert fact(said({"no": "1", "t": "desk", "d": "2026-03-01"}, text)).values["due_week"] == "2026-02-23"
 

@@ -100,7 +100,7 @@ def test_a_rolled_back_value_is_purged_too(sqlite_store: Store) -> None:
 def test_purging_says_so_if_a_reader_keeps_the_log_from_being_emptied(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(databases, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(databases, "PURGE_SECONDS", 0)
     store = open_store(sqlite_store.folder)
     with sqlite_store.reading() as reader:
         reader.execute(sa.select(person)).all()
@@ -133,7 +133,7 @@ def test_postgresql_tables_are_rewritten_without_what_was_deleted(tmp_path: Path
 def test_purging_does_not_wait_for_ever_for_a_reader_on_postgresql(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(databases, "BUSY_SECONDS", 1)
+    monkeypatch.setattr(databases, "PURGE_SECONDS", 1)
     with store_of_kind("postgresql", tmp_path / "alder") as store:
         with store.reading() as reader:
             reader.execute(sa.select(person)).all()

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from privacy.errors import InputError, Refused, VerificationFailed
 from records import schema
+from records.access import erase
 from records.facts import Fact
 from records.ingest import ingest
 from records.reconcile import blocked, open_items, opened, settle
@@ -125,7 +126,9 @@ def test_an_offer_of_103_000_against_a_record_of_130_000_blocks_until_it_is_sett
     assert not hire.is_blocked()
     assert hire.pay() == paid
     told = json.loads(last_log(either))
-    assert (told["event"], told["taken"], told["by"], told["why"]) == ("settled", taken, "hr-7", WHY)
+    assert (told["event"], told["taken"], told["why"]) == ("settled", taken, either.pseudonyms.digest(WHY.encode()))
+    assert WHY not in last_log(either)
+    assert "hr-7" not in last_log(either)
     assert hire.hris(pay=130_000).reconciliations == 0
     assert (hire.pay(), hire.is_blocked()) == (paid, False)
     with either.reading() as connection:
@@ -211,10 +214,10 @@ def test_values_are_sealed_in_the_database_bound_to_their_place_and_in_no_log(hi
     assert not any(figure in str(dict(row)) for figure in ("103000", "130000"))
     assert not any(figure in logged for figure in ("103000", "130000", hire.employee))
     assert not any(figure in repr(hire.items()) for figure in ("103000", "130000"))
-    assert opened(hire.store, row, "held") == 103_000
+    assert opened(hire.store, row)["held"] == 103_000
     for moved in ({"subject": "0" * 32}, {"column": "person.fte"}, {"held": row["came"]}):
         with pytest.raises(VerificationFailed):
-            opened(hire.store, {**row, **moved}, "held")
+            opened(hire.store, {**row, **moved})
 
 
 def test_settling_by_the_record_survives_what_the_source_says_next_month(hire):
@@ -300,3 +303,40 @@ def test_an_item_is_plain_json(hire):
     hire.hris(pay=130_000)
     document = json.loads(json.dumps(hire.items()[0].to_document()))
     assert (document["held"], document["came"], document["column"]) == (103_000, 130_000, "comp_band.annual_pay")
+
+
+def test_who_settled_and_why_are_sealed_and_go_with_an_erasure(store):
+    first, second = Hire(store), Hire(store)
+    first.ats()
+    first.hris(pay=130_000)
+    why = "Jane Canary phoned about it"
+    first.settle("held", why)
+    query = sa.select(schema.reconciliation).where(schema.reconciliation.c.subject == first.employee)
+    with store.reading() as connection:
+        shown = opened(store, connection.execute(query).mappings().one())
+    assert (shown["settled_by"], shown["settled_why"]) == ("hr-7", why)
+    erase(store, first.employee, NOW)
+    assert not any(b"Jane Canary" in path.read_bytes() for path in store.folder.iterdir())
+    second.ats()
+    second.hris(pay=130_000)
+    second.settle("held")
+    assert second.pay() == 103_000
+
+
+def test_both_accepted_offers_of_somebody_who_came_back_are_compared(either):
+    again = Hire(either)
+    again.ats("2026-01-01", "R-0", offer_level="lead")
+    again.hris("2026-02-01", start_month="2026-02")
+    again.candidate = next(people)
+    again.ats(offer_pay=110_000)
+    again.hris(pay=120_000)
+    assert {(item.column, item.valid_from) for item in again.items()} == {
+        ("person.level_band", "2026-02-01"),
+        ("comp_band.annual_pay", "2026-09-01"),
+    }
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31, 2**70])
+def test_a_number_that_no_item_can_have_is_refused(either, number):
+    with pytest.raises(InputError, match="number of a disagreement"):
+        settle(either, number, "held", "hr-7", WHY, NOW)

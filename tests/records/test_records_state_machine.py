@@ -3,6 +3,7 @@ protected trait leaves the vault, and nothing of an erased person survives anywh
 
 import atexit
 import shutil
+from calendar import monthrange
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
@@ -58,6 +59,11 @@ def beginning():
         for name in PEOPLE:
             record(store, REGISTRY, said(store.pseudonyms.person(name), "informed", NOW), NOW)
     return folder / "records"
+
+
+def month_end(now):
+    """The last day of the month, as which a contract may read features."""
+    return now.date().replace(day=monthrange(now.year, now.month)[1])
 
 
 class Records(RuleBasedStateMachine):
@@ -125,7 +131,7 @@ class Records(RuleBasedStateMachine):
     @rule(name=who, state=st.sampled_from(STATES))
     def speak(self, name, state):
         with suppress(Refused):
-            record(self.store, REGISTRY, said(self.subject(name), state, self.now), self.now)
+            record(self.store, REGISTRY, said(self.subject(name), state, self.now), self.now, unknown=True)
             self.heard(name, state)
 
     def heard(self, name, state):
@@ -145,9 +151,9 @@ class Records(RuleBasedStateMachine):
     @rule(name=who)
     def a_person_asks_to_be_erased(self, name):
         linked = self.applicant(name) in everything(self.store)["person"]
-        erase(self.store, self.subject(name), self.now)
+        erase(self.store, self.subject(name), self.now, unknown=True)
         assert not linked or self.applicant(name) not in str(everything(self.store))
-        erase(self.store, self.applicant(name), self.now)
+        erase(self.store, self.applicant(name), self.now, unknown=True)
         self.erased.add(name)
         self.said_no.discard(name)
         self.agreed.discard(name)
@@ -172,7 +178,7 @@ class Records(RuleBasedStateMachine):
 
     @invariant()
     def a_no_keeps_the_row_out_and_consent_its_columns(self):
-        frame = snapshot(self.store, REGISTRY, contract(self.now.date().isoformat()), self.now).table.frame
+        frame = snapshot(self.store, REGISTRY, contract(month_end(self.now).isoformat()), self.now).table.frame
         rows = frame.set_index("employee_key")
         for name in PEOPLE:
             subject = self.subject(name)

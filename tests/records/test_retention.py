@@ -190,6 +190,7 @@ def test_quarantined_places_go_after_half_a_year(either):
 
 def test_settled_disagreements_go_and_those_about_facts_that_went(either):
     put(either, fact("person", CARL, "2020-01-01", end_month="2024-09", level_band="lead"))
+    put(either, *(fact("person", who, "2020-01-01", level_band="lead") for who in (ANN, BOB)))
     with either.writing() as connection:
         differing = [
             Difference(who, None, "person.level_band", "", "2020-01-01", "lead", "entry") for who in (ANN, BOB, CARL)
@@ -271,3 +272,34 @@ def test_after_the_job_no_cell_is_past_and_no_other_is_gone(data, tmp_path_facto
             registered = {(who, day, name): REGISTRY.column(f"{table}.{name}") for who, day, name in held}
             kept = {c for c, column in registered.items() if not past(column, c[1], instant(NOW), exits[c[0]], NOW)}
             assert cells(store, table) == kept
+
+
+def test_a_value_that_later_versions_carried_over_goes_from_all_of_them(either):
+    stated = fact("preference", ANN, "2025-01-01", "k", kind="career_goal", value="x", stated="kind value")
+    carried = [
+        fact("preference", ANN, f"{year}-12-01", "k", value="x", expires_at=f"{year}-12-31", stated="expires_at")
+        for year in (2025, 2026)
+    ]
+    put(either, stated, *carried)
+    expire(either, REGISTRY, datetime(2026, 6, 1, tzinfo=UTC))
+    assert cells(either, "preference") == {(ANN, f"{year}-12-01", "expires_at") for year in (2025, 2026)}
+
+
+def test_a_value_that_was_stated_again_is_kept(either):
+    put(
+        either,
+        fact("preference", ANN, "2025-01-01", "k", value="x"),
+        fact("preference", ANN, "2026-01-01", "k", value="x"),
+    )
+    expire(either, REGISTRY, datetime(2026, 6, 1, tzinfo=UTC))
+    assert cells(either, "preference") == {(ANN, "2026-01-01", "value")}
+
+
+def test_pay_that_comes_after_the_person_has_gone_expires_by_its_own_day(either):
+    put(
+        either,
+        fact("comp_band", ANN, "2024-01-01", annual_pay=1.0),
+        fact("comp_band", BOB, "2026-01-01", annual_pay=1.0),
+    )
+    expire(either, REGISTRY, NOW)
+    assert cells(either, "comp_band") == {(BOB, "2026-01-01", "annual_pay")}

@@ -151,8 +151,9 @@ def test_every_day_counts_when_it_is_meant_to_and_is_kept_till_today(today: date
     as_of = days.as_of
     assert (as_of + timedelta(1)).day == 1
     assert months_after(as_of, HORIZON_MONTHS) < today
-    assert all(within(week, as_of, 3) for week in days.weeks)
-    assert all(within(week, today, 3) and week > as_of for week in days.recent_weeks)
+    ends = timedelta(6)  # a week's facts are true from its Sunday on
+    assert all(within(week, as_of, 3) and week + ends <= as_of for week in days.weeks)
+    assert all(within(week, today, 3) and week > as_of and week + ends <= today for week in days.recent_weeks)
     assert within(days.survey, as_of, 12)
     assert days.earlier_survey < days.survey
     assert within(days.recent_survey, today, 12)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from records.access import erase
+from records.access import correct, erase, everything_about
 from records.connectors.scim_profile import profile_of
 from records.connectors.scim_resources import ENDED, MANAGER, NUMBER
 from records.derive import employed, employment_columns, read_versions
@@ -16,7 +16,7 @@ from records.facts import Fact
 from records.ingest import ingest
 from records.mapping import READY
 from records.registry import load_registry
-from records.schema import batch, person, quarantine, scim_user
+from records.schema import batch, person, quarantine, reconciliation, scim_user
 from records.store import open_store
 from tests.records.scim_service import CORE, EMPLOYMENT, ENTERPRISE, TODAY, Service, user
 from tests.records.store_folder import store_of_kind
@@ -268,10 +268,32 @@ def test_a_suspension_that_is_lifted_was_no_exit(service):
     assert service.facts()[-1]["end_month"] == "2026-05"
     service.now += timedelta(days=9)
     service.patch(id, {"op": "replace", "path": "active", "value": True})
-    assert not any("end_month" in version for version in service.facts())
+    assert [version.get("end_month") for version in service.facts()] == ["2026-05", None]
     service.http.delete(f"/Users/{id}")
+    assert service.facts()[-1]["end_month"] == "2026-05"
     service.create()
-    assert not any("end_month" in version for version in service.facts())
+    assert [version.get("end_month") for version in service.facts()] == ["2026-05", None]
+
+
+def test_an_end_is_taken_back_by_the_beginning_that_another_source_told(service):
+    service.create(employment={})
+    subject = service.store.pseudonyms.person("4711")
+    began = Fact("person", subject, "", "2026-05-20", {"start_month": "2020-02"}, 0)
+    ingest(service.store, load_registry(), "hris", "tables", "beginnings", [began], service.now)
+    id = service.http.get("/Users").json()["Resources"][0]["id"]
+    service.patch(id, {"op": "replace", "path": "active", "value": False})
+    assert service.facts()[-1]["end_month"] == "2026-05"
+    service.patch(id, {"op": "replace", "path": "active", "value": True})
+    assert "end_month" not in service.facts()[-1]
+
+
+def test_a_corrected_end_is_disputed_and_not_taken_back(service):
+    id = service.create(employment={"hireDate": "2020-02-03", "endDate": "2026-09-30"})["id"]
+    subject = service.store.pseudonyms.person("4711")
+    correct(service.store, load_registry(), subject, "person.end_month", "", None, "2026-08", service.now)
+    assert service.patch(id, {"op": "remove", "path": ENDED}).status_code == 200
+    assert service.facts()[-1]["end_month"] == "2026-08"
+    assert service.rows(reconciliation) == 1
 
 
 def test_a_notice_that_is_withdrawn_takes_its_end_back_and_a_rehire_does_not(service):
@@ -279,6 +301,9 @@ def test_a_notice_that_is_withdrawn_takes_its_end_back_and_a_rehire_does_not(ser
     service.patch(id, {"op": "add", "path": ENDED, "value": "2026-06-30"})
     service.patch(id, {"op": "remove", "path": ENDED})
     assert "end_month" not in service.facts()[-1]
+    service.patch(id, {"op": "add", "value": {EMPLOYMENT: {"endDate": "2026-06-30", "exitType": "voluntary"}}})
+    assert service.patch(id, {"op": "remove", "path": ENDED}).status_code == 200
+    assert not {"end_month", "exit_type"} & set(service.facts()[-1])
     service.patch(id, {"op": "add", "path": ENDED, "value": "2026-06-30"})
     service.http.delete(f"/Users/{id}")
     service.now = datetime(2027, 1, 4, tzinfo=UTC)
@@ -325,12 +350,69 @@ def test_an_erased_person_is_not_provisioned_again(service):
     service.create()
     erase(service.store, service.store.pseudonyms.person("4711"), service.now)
     assert service.rows(scim_user) == 0
-    answer = service.http.post("/Users", json=user())
-    assert answer.status_code == 409
-    assert "erased" in answer.json()["detail"]
+    service.create(login="taken@alder.example", number="1")
+    answers = [service.http.post("/Users", json=user(number=number)) for number in ("4711", "1")]
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert answers[0].json() == answers[1].json()  # which of the two was erased is not told
     other = service.create(number=None)
     assert service.patch(other["id"], {"op": "add", "path": NUMBER, "value": "4711"}).status_code == 409
     assert service.facts() == []
+
+
+@pytest.mark.parametrize("operation", [{"op": "remove", "path": NUMBER}, {"op": "remove", "path": ENTERPRISE}])
+def test_an_account_that_lost_its_number_is_exported_and_erased_with_its_person(service, operation):
+    made = service.create()
+    subject = service.store.pseudonyms.person("4711")
+    assert service.patch(made["id"], operation).status_code == 200
+    service.patch(made["id"], {"op": "replace", "path": "locale", "value": "de-DE"})
+    [held] = everything_about(service.store, load_registry(), subject, service.now).tables["scim_user"]
+    assert held["sealed"]["userName"] == "ada@alder.example"
+    erase(service.store, subject, service.now)
+    assert service.rows(scim_user) == 0
+
+
+def test_no_account_is_without_a_subject(service):
+    one, other = (service.create(login=f"{name}@alder.example", number=None)["id"] for name in "ab")
+    with service.store.reading() as connection:
+        held = dict(connection.execute(select(scim_user.c.id, scim_user.c.subject)).all())
+    assert "" not in held.values()
+    assert held[one] != held[other]
+    erase(service.store, held[one], service.now)
+    assert service.http.get(f"/Users/{one}").status_code == 404
+
+
+def test_a_number_can_move_from_one_account_to_another(service):
+    first = service.create()["id"]
+    second = service.create(login="new@alder.example", number=None)["id"]
+    add = {"op": "add", "path": NUMBER, "value": "4711"}
+    assert service.patch(second, add).status_code == 409
+    service.patch(first, {"op": "remove", "path": NUMBER})
+    assert service.patch(second, add).status_code == 200
+    assert "end_month" not in service.facts()[-1]
+    assert service.patch(first, add).status_code == 409
+    erase(service.store, service.store.pseudonyms.person("4711"), service.now)
+    assert service.rows(scim_user) == 0
+
+
+@pytest.mark.parametrize("written", ["12", "000012"])
+def test_the_number_of_an_erased_manager_does_not_come_back(tmp_path, written):
+    wide = (READY / "scim.toml").read_text().replace("[person]", "[person]\nwidth = 6")
+    (tmp_path / "own.toml").write_text(wide)
+    with store_of_kind("sqlite", tmp_path / "records") as store:
+        with (tmp_path / "records" / "records.toml").open("a") as settings:
+            settings.write(f'\n[scim]\nmapping = "{tmp_path / "own.toml"}"\n')
+        store = open_store(tmp_path / "records")
+        service = Service(store)
+        id = service.create(enterprise={"manager": {"value": written}})["id"]
+        erase(store, store.pseudonyms.person("000012"), service.now)
+        again = service.http.put(f"/Users/{id}", json=user(enterprise={"manager": {"value": written}}))
+        assert (again.status_code, again.json()[ENTERPRISE]) == (200, {"employeeNumber": "4711"})
+        version = again.json()["meta"]["version"]
+        same = service.patch(id, {"op": "add", "path": MANAGER, "value": written})
+        assert (same.json()[ENTERPRISE], same.json()["meta"]["version"]) == ({"employeeNumber": "4711"}, version)
+        other = service.patch(id, {"op": "add", "path": MANAGER, "value": "13"})
+        assert other.json()[ENTERPRISE]["manager"] == {"value": "13"}
+        store.close()
 
 
 def test_what_entra_and_okta_write_is_understood(service):

@@ -12,6 +12,7 @@ from privacy.pseudonyms import Pseudonyms
 from records.connectors import scim_export
 from records.connectors.scim_export import records_of
 from records.connectors.scim_resources import ENDED, MANAGER, NUMBER
+from records.connectors.strict_json import Bounds
 from records.facts import Fact, Fault
 from records.mapping import load_mapping
 from records.registry import load_registry
@@ -114,8 +115,8 @@ def test_a_file_without_users_is_refused(tmp_path, mapping, text):
 
 
 def test_sizes_are_bounded(tmp_path, mapping, monkeypatch):
-    monkeypatch.setattr(scim_export, "MAX_LIST_BYTES", 300)
-    monkeypatch.setattr(scim_export, "MAX_LINE_BYTES", 700)
+    monkeypatch.setattr(scim_export, "LIST", Bounds(300, depth=16, parts=1_000))
+    monkeypatch.setattr(scim_export, "LINE", Bounds(700, depth=16, parts=1_000))
     with pytest.raises(InputError, match="at most 300 bytes"):
         list(records_of(written(tmp_path, FORMS["list"](USERS)), mapping))
     with pytest.raises(InputError, match="at most 700 bytes"):
@@ -123,6 +124,12 @@ def test_sizes_are_bounded(tmp_path, mapping, monkeypatch):
     monkeypatch.setattr(scim_export, "MAX_USERS", 2)
     with pytest.raises(InputError, match="at most 2 users"):
         list(records_of(written(tmp_path, FORMS["lines"](USERS)), mapping))
+
+
+def test_a_small_file_of_very_many_parts_is_refused_before_it_is_read(tmp_path, mapping):
+    bomb = '{"Resources": [' + "[]," * 1_000_000 + "{}]}"
+    with pytest.raises(InputError, match="at most 2000000 brackets and commas"):
+        list(records_of(written(tmp_path, bomb), mapping))
 
 
 def test_another_kind_of_mapping_or_no_file_is_refused(tmp_path, mapping):

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from privacy.errors import InputError
-from records.connectors import scim_json
+from records.connectors.scim import BOUNDS
 from records.connectors.scim_export import records_of
 from records.connectors.scim_resources import CATALOGUE
+from records.connectors.strict_json import read_json
 from records.mapping import load_mapping
 from records.registry import load_registry
 from tests.records.scim_service import CORE, EMPLOYMENT, ENTERPRISE, PATCH, SEARCH, Service
@@ -147,7 +148,7 @@ def test_any_bytes_and_addresses_are_answered(service, body, path):
 @FUZZ
 @given(data=st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_json_reads_or_is_refused(data):
-    read = attempted(lambda: scim_json.parsed_value(data, "here"))
+    read = attempted(lambda: read_json(data, "here", BOUNDS))
     assert read == "refused" or json.loads(json.dumps(read)) == read
 
 

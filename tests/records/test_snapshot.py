@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from privacy.errors import InputError, Refused
 from records import schema
+from records.access import erase
 from records.consent import record
 from records.facts import Trait
 from records.minimize import minimized_rows
@@ -237,7 +238,7 @@ def test_who_is_left_out_is_counted_by_reason(store):
         changes = {gone: {"end_month": "2026-02"}, unborn: {"start_month": "2026-04"}}.get(who, {})
         put(store, *employee(who, **changes))
         tell(store, who, *["informed"] * (who != silent))
-    put(store, *employee(subject(6), valid_from="2026-03-16"))
+    put(store, *employee(subject(6), valid_from="2026-04-01"))
     tell(store, subject(6), "informed")
     with store.writing() as connection:
         differing = Difference(waiting, None, "person.level_band", "", "2026-01-01", "senior", "lead")
@@ -246,6 +247,16 @@ def test_who_is_left_out_is_counted_by_reason(store):
     rows, left_out = taken(store)
     assert set(rows) == {ANN}
     assert left_out == {"erased": 1, "not allowed": 1, "awaits a reconciliation": 1, "not employed on the day": 3}
+
+
+def test_an_erased_person_is_no_longer_counted_nor_are_the_marks_of_their_applications(store):
+    candidate = subject(0xD)
+    put(store, *employee(ANN), *employee(BOB, candidate_key=candidate))
+    tell(store, ANN, "informed")
+    tell(store, BOB, "informed")
+    erase(store, BOB, NOW)
+    rows, left_out = taken(store)
+    assert (set(rows), left_out) == ({ANN}, {})
 
 
 def test_each_person_is_counted_once(store):
@@ -265,29 +276,31 @@ def test_no_fact_after_the_day_reaches_a_feature(store):
         fact(
             "person",
             ANN,
-            "2026-03-16",
+            "2026-04-01",
             **{**PERSON, "work_mode": "remote", "manager_key": CARL, "commute_minutes": 90.0},
         ),
-        fact("comp_band", ANN, "2026-03-16", compa_ratio=130.0),
-        fact("learning_event", ANN, "2026-03-16", "y", duration_hours=80.0),
-        fact("work_pattern_week", ANN, "2026-03-23", overtime_hours=30.0),
-        fact("pulse", ANN, "2026-03-16", "engagement", likert=1.0),
+        fact("comp_band", ANN, "2026-04-01", compa_ratio=130.0),
+        fact("learning_event", ANN, "2026-04-01", "y", duration_hours=80.0),
+        fact("work_pattern_week", ANN, "2026-04-06", overtime_hours=30.0),
+        fact("pulse", ANN, "2026-04-01", "engagement", likert=1.0),
     )
     assert taken(store)[0] == before
-    assert taken(store, as_of="2026-03-16")[0] != before
+    assert taken(store, as_of="2026-04-30")[0] != before
 
 
-def test_the_label_is_what_was_known_at_the_horizon_and_waits_for_it(store):
+def test_an_exit_counts_by_its_month_however_late_it_is_told_once_the_horizon_is_over(store):
     put(store, *employee(ANN), *employee(BOB), *employee(CARL))
     put(store, fact("person", ANN, "2026-06-01", **{**PERSON, "end_month": "2026-06", "exit_type": "voluntary"}))
     put(store, fact("person", BOB, "2026-06-01", **{**PERSON, "end_month": "2026-06", "exit_type": "retirement"}))
-    put(store, fact("person", CARL, "2026-09-16", **{**PERSON, "end_month": "2026-06", "exit_type": "voluntary"}))
+    put(store, fact("person", CARL, "2026-10-01", **{**PERSON, "end_month": "2026-09", "exit_type": "voluntary"}))
     for who in (ANN, BOB, CARL):
         tell(store, who, "informed")
-    until = datetime(2026, 9, 15, 23, tzinfo=UTC)
+    until = datetime(2026, 9, 30, 23, tzinfo=UTC)
     assert {row["left"] for row in taken(store, until)[0].values()} == {None}
     rows, _ = taken(store, until + timedelta(hours=1))
-    assert [rows[who]["left"] for who in (ANN, BOB, CARL)] == ["yes", None, "no"]
+    assert [rows[who]["left"] for who in (ANN, BOB, CARL)] == ["yes", None, "yes"]
+    features = {who: {name: cell for name, cell in row.items() if name != "left"} for who, row in rows.items()}
+    assert features[ANN] == features[BOB] == features[CARL]  # of a day when none of it was known
 
 
 # The vault
@@ -392,9 +405,10 @@ def test_serving_and_training_read_the_same_features(store):
     put(store, *employee(ANN), *employee(BOB, commute_minutes=None, manager_key=None, level_since="2027-01"))
     for who, state in ((ANN, "given"), (BOB, "informed")):
         tell(store, who, state)
-    rows, _ = taken(store, as_of=NOW.date().isoformat())
+    day = datetime(2026, 9, 30, 12, tzinfo=UTC)
+    rows, _ = taken(store, as_of=day.date().isoformat())
     for who in (ANN, BOB):
-        served = features_of(store, REGISTRY, "retention", who, NOW)
+        served = features_of(store, REGISTRY, "retention", who, day)
         written = {n: f"{v:.10g}" if isinstance(v, float) else v for n, v in served.items()}
         assert written == {name: cell for name, cell in rows[who].items() if name not in ("subsidiary", "left")}
 

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 from privacy.errors import InputError, KithError
 from privacy.pseudonyms import Pseudonyms
 from records.access import erase
-from records.connectors import xapi
-from records.connectors.xapi_reading import MAX_BYTES, is_same, parse_json, read_statement
+from records.connectors import xapi, xapi_statements
+from records.connectors.strict_json import read_json
+from records.connectors.xapi_reading import BOUNDS, MAX_BYTES, is_same, read_statement
 from records.connectors.xapi_shapes import VOIDED, Misshapen
 from records.connectors.xapi_statements import Conflict, StatementError, ingest_statements, records_of
 from records.mapping import READY, load_mapping, parse_mapping
@@ -149,7 +150,7 @@ class TestTaken:
         assert first.subject == lms.store.pseudonyms.person("004711")
         assert first.item == lms.store.pseudonyms.item("xapi", made(1)["id"])
         assert (first.course_id, first.verb, first.duration_hours) == ("fire-safety", "completed", 2.5)
-        assert (first.score_band, first.valid_from) == ("70 to 85", "2026-02-02")
+        assert (first.score_band, first.valid_from) == ("70 to 85", "2026-02-08")
         assert (second.verb, second.score_band, second.duration_hours) == ("failed", "below 50", None)
 
     def test_a_single_statement(self, one):
@@ -203,7 +204,12 @@ class TestTaken:
     def test_a_statement_of_tomorrow_counts_for_this_week(self, sqlite):
         ahead = made(1, timestamp=(NOW + timedelta(days=30)).isoformat())
         ingest_statements(sqlite, REGISTRY, MAPPING, [(0, ahead), (1, made(2, timestamp=None))], NOW)
-        assert {row.valid_from for row in Sender(sqlite).rows()} == {"2026-03-23"}
+        assert {row.valid_from for row in Sender(sqlite).rows()} == {"2026-03-29"}
+
+    def test_what_was_learned_later_in_a_week_is_not_known_on_its_monday(self, sqlite):
+        ingest_statements(sqlite, REGISTRY, MAPPING, [(0, made(1, timestamp="2026-02-06T15:00:00Z"))], NOW)
+        [row] = Sender(sqlite).rows()
+        assert "2026-02-06" <= row.valid_from == "2026-02-08"
 
     def test_what_the_mapping_can_not_use_is_quarantined_and_taken_in_once_it_can(self, sqlite):
         odd = made(1, verb={"id": "http://verbs.example/pondered"})
@@ -302,7 +308,7 @@ class TestOnce:
 
     def test_numbers_are_compared_by_what_they_are(self):
         bodies = [
-            body_of(parse_json(json.dumps(made(1)).replace("0.8", score).encode(), "body"))
+            body_of(read_json(json.dumps(made(1)).replace("0.8", score).encode(), "body", BOUNDS))
             for score in ("1", "1.0", "10e-1")
         ]
         assert len(set(bodies)) == 1
@@ -660,6 +666,13 @@ class TestFiles:
             with pytest.raises(InputError, match="JSON lines"):
                 list(records_of(path, MAPPING))
 
+    @pytest.mark.parametrize("data", [b"\n" * 10_000, b" " * 2**22], ids=["blank lines", "one line"])
+    def test_a_gzip_file_that_unpacks_without_end_is_refused(self, tmp_path, monkeypatch, data):
+        monkeypatch.setattr(xapi_statements, "MAX_FILE_BYTES", 5_000)
+        path = self.write(tmp_path / "x.jsonl.gz", data)
+        with pytest.raises(InputError, match="5000 bytes"):
+            list(records_of(path, MAPPING))
+
     def test_a_cut_gzip_file(self, tmp_path):
         path = self.write(tmp_path / "x.jsonl.gz", *[made(n) for n in range(50)])
         path.write_bytes(path.read_bytes()[:-20])
@@ -707,7 +720,7 @@ class TestMappings:
             "context.registration": made(1)["context"]["registration"],
             "object": None,
             "no.such": None,
-            "week": "2026-02-02",
+            "week": "2026-02-08",
             "id": made(1)["id"],
         }
 

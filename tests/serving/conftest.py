@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from serving import database, launch
 from serving.database import Recommendation, migrate
 from serving.identity import issue_token, token_keys
-from serving.problems import MEDIA_TYPE
+from serving.problems import MEDIA_TYPE, SCIM_MEDIA_TYPE
 from serving.settings import Settings
 from tests.serving import small_records
 from tests.serving.signed_release import SITE, registered_space, write_release
@@ -90,6 +90,23 @@ def assert_problem(answer: httpx.Response, status: int, name: str) -> None:
     assert document["type"] == f"/problems/{name}"
     assert document["status"] == status
     assert CANARY not in answer.text
+
+
+def assert_scim_error(answer: httpx.Response, status: int) -> None:
+    """The answer is an error as SCIM has it, and holds no canary."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == SCIM_MEDIA_TYPE
+    assert answer.json()["schemas"] == ["urn:ietf:params:scim:api:messages:2.0:Error"]
+    assert answer.json()["status"] == str(status)
+    assert CANARY not in answer.text
+
+
+def assert_refused(answer: httpx.Response, path: str, status: int, name: str) -> None:
+    """The answer is that problem, told as SCIM has it below SCIM's path."""
+    if path.startswith("/scim/v2"):
+        assert_scim_error(answer, status)
+    else:
+        assert_problem(answer, status, name)
 
 
 def request(features: dict[str, Any] | None = None, employee: str = "p-17", site: str = SITE) -> dict[str, Any]:

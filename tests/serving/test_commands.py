@@ -1,12 +1,14 @@
-"""`kith serve` says before it starts whose release it will serve."""
+"""`kith serve` says before it starts whose release it will serve; `kith token` makes tokens and takes them back."""
 
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from privacy.errors import InputError
 from serving import launch
 from serving.commands import app
+from serving.revocation import FILE
 
 WARNING = "warning: keys: self-asserted - the release is of one piece, whoever made it; pin keys with --keys\n"
 
@@ -27,3 +29,25 @@ def test_records_folders_are_handed_on(monkeypatch):
     for more in ([], ["--records", "north", "--records", "south"]):
         assert CliRunner().invoke(app, ["serve", "release", *more]).exit_code == 0
     assert started == [[], [Path("north"), Path("south")]]
+
+
+def made(state):
+    """A token and its id, as `kith token` prints them."""
+    asked = ["token", "--role", "provisioning", "--subject", "idp", "--site", "north", "--state", str(state)]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0
+    return done.stdout.strip(), done.stderr.strip().removeprefix("id: ")
+
+
+@pytest.mark.parametrize("given", ["token", "id", "standard input"])
+def test_a_token_is_taken_back_by_itself_or_its_id(tmp_path, given):
+    token, id = made(tmp_path)
+    text = {"token": token, "id": id, "standard input": "-"}[given]
+    done = CliRunner().invoke(app, ["token", "--revoke", text, "--state", str(tmp_path)], input=f"{token}\n")
+    assert (done.exit_code, done.stdout) == (0, f"revoked {id}\n")
+    assert (tmp_path / FILE).read_text() == f"{id}\n"
+
+
+def test_a_token_for_nobody_is_not_made(tmp_path):
+    done = CliRunner().invoke(app, ["token", "--state", str(tmp_path)])
+    assert isinstance(done.exception, InputError)

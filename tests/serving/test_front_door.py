@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from serving.front_door import FrontDoor
-from tests.serving.conftest import CANARY, assert_problem
+from tests.serving.conftest import CANARY, assert_problem, assert_scim_error
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def behind(place, monkeypatch):
     for name, value in place.environment().items():
         monkeypatch.setenv(name, value)
 
-    def asked(answer, method="GET", path="/scim/v2/Users", role="source_system", **more):
+    def asked(answer, method="GET", path="/scim/v2/Users", role="provisioning", **more):
         headers = {"Authorization": f"Bearer {place.token(role)}"}
         return TestClient(FrontDoor(answer)).request(method, path, headers=headers, **more)
 
@@ -30,16 +30,19 @@ def error(media_type):
 @pytest.mark.parametrize(
     ("path", "media_type", "passes"),
     [("/scim/v2/Users", "application/scim+json", True), ("/scim/v2/Me", "application/scim+json; charset=utf-8", True),
-     ("/scim/v2/Users", "application/problem+json", True), ("/scim/v2/Users", "application/json", False),
+     ("/scim/v2/Users", "application/problem+json", False), ("/scim/v2/Users", "application/json", False),
      ("/scim/v2/Users", "application/scim+jsonp", False), ("/scim/v2/Users", "text/html", False),
      ("/scim/v2/Users", None, False), ("/xapi/about", "application/problem+json", True),
      ("/xapi/about", "application/json", False), ("/xapi/about", "application/scim+json", False)],
 )  # fmt: skip
 def test_an_error_leaves_as_its_standard_has_it_or_as_a_problem(behind, path, media_type, passes):
-    answer = behind(error(media_type), path=path)
+    role = "learning_system" if path.startswith("/xapi") else "provisioning"
+    answer = behind(error(media_type), path=path, role=role)
     assert answer.status_code == 404
     assert (answer.text == json.dumps({"detail": CANARY})) == passes
-    if not passes:
+    if not passes and role == "provisioning":
+        assert_scim_error(answer, 404)
+    elif not passes:
         assert_problem(answer, 404, "not-found")
 
 
@@ -62,4 +65,11 @@ def test_whatever_writes_is_read_whole_and_within_its_bounds(behind, method):
     answer = Response("in")
     assert behind(answer, method, content=b" " * 2**20).status_code == 415
     assert behind(answer, method).text == "in"
-    assert_problem(behind(answer, method, content=b" " * (2**20 + 1)), 413, "body-too-large")
+    assert_scim_error(behind(answer, method, content=b" " * (2**20 + 1)), 413)
+
+
+def test_a_failure_below_scims_path_is_told_as_scim_has_it_and_tells_nothing(behind):
+    async def fails(scope, receive, send):
+        raise RuntimeError(CANARY)
+
+    assert_scim_error(behind(fails), 500)

@@ -12,10 +12,12 @@ from privacy import signing
 from privacy.errors import InputError
 from serving.identity import (
     AUDIENCE,
+    EVERYONE,
     ISSUER,
     LONGEST_HOURS,
     OPERATIONS,
     SOURCE_HOURS,
+    SOURCES,
     Identity,
     Role,
     TokenVerifier,
@@ -88,6 +90,10 @@ def test_the_forger_used_below_makes_valid_tokens_when_nothing_is_wrong(tmp_path
         {"site": 7},
         {"sub": "two\nlines"},
         {"sub": ""},
+        {"jti": 1},
+        {"jti": "a.b"},
+        {"jti": "# comment"},
+        {"jti": ""},
         *({claim: None} for claim in ("iss", "aud", "sub", "roles", "site", "iat", "nbf", "exp", "jti")),
     ],
     ids=str,
@@ -159,8 +165,10 @@ def test_two_authorization_headers_keep_out(tmp_path, verifier):
         ("reviewer", "ann", "north", 0),
         ("reviewer", "ann", "north", 25),
         ("reviewer", "ann", "north", float("nan")),
-        ("source_system", "idp", "*", 1),
-        ("source_system", "idp", "north", 367 * 24),
+        ("provisioning", "idp", "*", 1),
+        ("provisioning", "idp", "north", 367 * 24),
+        ("learning_system", "lms", "*", 1),
+        ("learning_system", "lms", "north", 367 * 24),
     ],
 )
 def test_a_token_that_would_be_refused_is_not_issued(tmp_path, role, subject, site, hours):
@@ -177,14 +185,16 @@ def test_auditors_and_privacy_officers_may_reach_every_site(tmp_path, verifier):
 def test_only_a_source_systems_token_lives_for_up_to_366_days(tmp_path, verifier, role):
     year = int(time.time()) + SOURCE_HOURS * 3600
     assert LONGEST_HOURS < SOURCE_HOURS == 366 * 24
-    if role is Role.SOURCE_SYSTEM:
+    if role in SOURCES:
         assert identify(verifier, issue_token(tmp_path, role, "idp", "north", SOURCE_HOURS)).roles == {role}
         with pytest.raises(Problem):
             identify(verifier, forged(tmp_path, roles=[role], exp=year + 60))
+        with pytest.raises(Problem):
+            identify(verifier, forged(tmp_path, roles=sorted(SOURCES), exp=year))
     else:
         with pytest.raises(InputError):
             issue_token(tmp_path, role, "ann", "north", LONGEST_HOURS + 1)
-        for roles in ([role], [role, "source_system"], ["source_system", role]):
+        for roles in ([role], [role, "provisioning"], ["learning_system", role]):
             with pytest.raises(Problem):
                 identify(verifier, forged(tmp_path, roles=roles, exp=year))
 
@@ -193,15 +203,16 @@ def basic(token, user="lms"):
     return "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()
 
 
+@pytest.mark.parametrize("role", sorted(SOURCES))
 @pytest.mark.parametrize("user", ["lms", "", "lms@north.example", "Läufer"])
-def test_a_source_systems_token_is_also_a_password(tmp_path, verifier, user):
-    token = issue_token(tmp_path, "source_system", "lms", "north", SOURCE_HOURS)
+def test_a_source_systems_token_is_also_a_password(tmp_path, verifier, user, role):
+    token = issue_token(tmp_path, role, "lms", "north", SOURCE_HOURS)
     assert verifier.identify([basic(token, user)]) == identify(verifier, token)
 
 
-@pytest.mark.parametrize("role", [role for role in Role if role is not Role.SOURCE_SYSTEM])
+@pytest.mark.parametrize("role", sorted(EVERYONE))
 def test_no_other_token_is_a_password(tmp_path, verifier, role):
-    for roles in ([role], ["source_system", role]):
+    for roles in ([role], ["provisioning", role], ["learning_system", role]):
         token = forged(tmp_path, roles=roles)
         assert identify(verifier, token).subject == "ann"
         with pytest.raises(Problem):
@@ -219,7 +230,7 @@ def test_no_other_token_is_a_password(tmp_path, verifier, role):
     ],
 )
 def test_a_password_that_is_not_written_as_http_basic_has_it_keeps_out(tmp_path, verifier, change):
-    header = basic(issue_token(tmp_path, "source_system", "lms", "north", 1))
+    header = basic(issue_token(tmp_path, "learning_system", "lms", "north", 1))
     assert verifier.identify([header]).subject == "lms"
     with pytest.raises(Problem):
         verifier.identify([change(header)])
@@ -321,8 +332,9 @@ MAY = {
     "list_decisions": {"reviewer", "hr_partner", "auditor"},
     "get_decision": {"reviewer", "hr_partner", "auditor"},
     "decide": {"reviewer", "hr_partner"},
-    **{name: set(Role) - {"source_system"} for name in ("certificate", "contract", "bento_contract", "problem")},
-    **{name: {"source_system"} for name in ("scim", "xapi")},
+    **{name: EVERYONE for name in ("certificate", "contract", "bento_contract", "problem")},
+    "scim": {"provisioning"},
+    "xapi": {"learning_system"},
 }
 
 

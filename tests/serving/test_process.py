@@ -15,6 +15,7 @@ import pytest
 from privacy.errors import Refused
 from serving import launch
 from serving.identity import token_keys
+from serving.revocation import FILE
 from serving.settings import Settings
 from tests.serving.conftest import CANARY, FEATURES, Caller, Place, free_port
 from tests.serving.signed_release import SITE
@@ -116,6 +117,15 @@ def test_bentoml_serve_refuses_a_folder_without_records(release, tmp_path):
     ended = bentoml_serve(release, tmp_path, KITH_RECORDS=str(tmp_path / "nothing"))
     assert ended.returncode == 2
     assert f"kith: {tmp_path / 'nothing'}" in ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+
+
+def test_bentoml_serve_refuses_a_malformed_file_of_revoked_tokens_with_one_line(release, tmp_path):
+    (tmp_path / FILE).write_text("not an id\n")
+    ended = bentoml_serve(release, tmp_path)
+    assert ended.returncode == 2
+    [said] = [line for line in ended.stderr.splitlines() if line.startswith("kith: ")]
+    assert said.startswith("kith: revoked tokens: expected a file with one token id a line")
     assert "Traceback" not in ended.stderr + ended.stdout
 
 

@@ -8,7 +8,8 @@ import pytest
 from privacy.errors import InputError
 from records.access import erase
 from records.facts import Fact
-from serving.site_records import open_all
+from serving.problems import Problem
+from serving.site_records import check_usable, open_all
 from serving.verified_model import load_verified
 from tests.serving import small_records
 from tests.serving.conftest import assert_problem
@@ -124,6 +125,98 @@ def test_a_refusal_does_not_tell_objection_erasure_and_ignorance_apart(applicati
     of_each = {"date", "x-bentoml-request-id"}
     headers = [{k: v for k, v in answer.headers.items() if k not in of_each} for answer in answers.values()]
     assert all(each == headers[0] for each in headers)
+
+
+# --- what was recommended before -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reviewer(recorded_as):
+    return recorded_as("reviewer", "ann")
+
+
+def explain(caller, id):
+    return caller.post("/v1/explain", {"id": id})
+
+
+def without_instance(answer):
+    return {key: value for key, value in answer.json().items() if key != "instance"}
+
+
+def erased(records, subject):
+    with small_records.opened(records) as store:
+        erase(store, subject, datetime.now(UTC))
+
+
+def left(records, subject):
+    gone = {"end_month": "2024-06", "exit_type": "voluntary"}
+    take_in(records, "hris", [Fact("person", subject, "", "2024-06-30", gone, 0)])
+
+
+NO_LONGER = {
+    "objected": lambda records, subject: say(records, subject, "objected"),
+    "withdrawn": lambda records, subject: say(records, subject, "withdrawn"),
+    "erased": erased,
+    "left": left,
+}
+
+
+def pending(application, records, number):
+    """Somebody new with an item that awaits a decision, made from their records."""
+    subject = person(records, number)
+    answer = ask(application, subject)
+    assert answer.json()["status"] == "proposed", answer.text
+    return subject, answer.json()["id"]
+
+
+def test_an_objection_or_erasure_stops_a_pending_action_and_hides_it_in_the_same_words(
+    application, reviewer, records, number
+):
+    told = []
+    for name, happens in NO_LONGER.items():
+        subject, id = pending(application, records, f"{number}-{name}")
+        assert reviewer.get(f"/v1/decisions/{id}").is_success
+        happens(records, subject)
+        for answer in reviewer.decide(id), reviewer.get(f"/v1/decisions/{id}"), explain(reviewer, id):
+            assert_problem(answer, 403, "consent-missing")
+            told.append(without_instance(answer))
+    assert all(each == told[0] for each in told)
+
+
+def test_after_an_objection_an_auditor_still_sees_what_was_recommended(application, recorded_as, records, number):
+    subject, id = pending(application, records, number)
+    say(records, subject, "objected")
+    auditor = recorded_as("auditor", "eve")
+    item = auditor.get(f"/v1/decisions/{id}").json()
+    assert (item["status"], item["decisions"], item["evidence"]["commute_minutes"]) == ("proposed", [], 25.0)
+    assert explain(auditor, id).status_code == 200
+
+
+def test_an_approved_action_is_not_explained_to_the_application_after_an_objection(
+    application, reviewer, records, number
+):
+    subject, id = pending(application, records, number)
+    assert reviewer.decide(id).json()["status"] == "approved"
+    assert explain(application, id).status_code == 200
+    say(records, subject, "objected")
+    assert_problem(explain(application, id), 403, "consent-missing")
+
+
+def test_what_was_recommended_without_records_is_decided_on_where_there_are_none(recorded_as):
+    known = {
+        "tenure_years": 6.0, "commute_minutes": 25.0, "pay_against_market": 98.0, "months_since_promotion": 40.0,
+        "work_mode": "remote", "job_level": "senior", "job_family": "engineering", "manager_changes": 0.0,
+    }  # fmt: skip
+    made = ask(recorded_as("application", "portal", site=OTHER_SITE), "p-17", known, site=OTHER_SITE)
+    assert made.json()["status"] == "proposed"
+    assert recorded_as("reviewer", "ann", site=OTHER_SITE).decide(made.json()["id"]).json()["status"] == "approved"
+
+
+@pytest.mark.parametrize("purpose", ["retention", "not-registered"])
+def test_somebody_the_records_do_not_know_may_not_be_decided_on(records, purpose):
+    with small_records.opened(records) as store, pytest.raises(Problem) as refused:
+        check_usable({SITE: store}, SITE, purpose, "p-17")
+    assert refused.value.name == "consent-missing"
 
 
 def test_another_sites_token_does_not_reach_the_records(recorded_as, somebody):

@@ -12,10 +12,11 @@ from scim2_tester import Status, check_server
 
 from records.connectors import scim
 from records.connectors.xapi_reading import MAX_BYTES
-from serving.identity import OPERATIONS, Role
+from serving.identity import EVERYONE, OPERATIONS, PUBLIC_KEYS, Role
 from serving.problems import MEDIA_TYPE
+from serving.revocation import revoke
 from tests.serving import small_records
-from tests.serving.conftest import CANARY, Caller, Place, assert_problem
+from tests.serving.conftest import CANARY, Caller, Place, assert_problem, assert_refused, assert_scim_error
 from tests.serving.signed_release import OTHER_SITE
 from tests.serving.small_records import ELSEWHERE, rows_of, say, subject_of
 
@@ -28,13 +29,18 @@ FINE = {Status.SUCCESS, Status.COMPLIANT, Status.ACCEPTABLE}
 
 @pytest.fixture
 def source(recorded_as):
-    return recorded_as("source_system", "idp", hours=366 * 24)
+    return recorded_as("provisioning", "idp", hours=366 * 24)
+
+
+@pytest.fixture
+def learning(recorded_as):
+    return recorded_as("learning_system", "lms", hours=366 * 24)
 
 
 @pytest.fixture
 def basic(recorded_url, recorded_place):
-    """A source system that knows user name and password only."""
-    with httpx.Client(base_url=recorded_url, auth=("lms", recorded_place.token("source_system"))) as http:
+    """A learning system that knows user name and password only."""
+    with httpx.Client(base_url=recorded_url, auth=("lms", recorded_place.token("learning_system"))) as http:
         yield Caller(http, None)
 
 
@@ -56,14 +62,6 @@ def statement(number, **changes):
         "result": {"duration": "PT8H"},
         "timestamp": datetime.now(UTC).isoformat(),
     } | changes
-
-
-def assert_scim_error(answer, status):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == scim.MEDIA_TYPE
-    assert answer.json()["schemas"] == ["urn:ietf:params:scim:api:messages:2.0:Error"]
-    assert answer.json()["status"] == str(status)
-    assert CANARY not in answer.text
 
 
 # --- SCIM ----------------------------------------------------------------------------------------------------------
@@ -106,7 +104,7 @@ def test_a_user_is_read_changed_and_deleted(source, records, number):
 
 def test_a_site_does_not_see_another_sites_users(source, recorded_as, number):
     at = source.post(f"{SCIM}/Users", user(number)).headers["location"]
-    stranger = recorded_as("source_system", "idp", site=ELSEWHERE)
+    stranger = recorded_as("provisioning", "idp", site=ELSEWHERE)
     assert_scim_error(stranger.get(at), 404)
     assert_scim_error(stranger.send("PUT", at, user(number)), 404)
     assert number not in stranger.get(f"{SCIM}/Users").text
@@ -137,7 +135,7 @@ class Client(BaseSyncSCIMClient):
 
 
 def test_scim2_tester_finds_nothing_to_complain_of(recorded_as):
-    results = check_server(Client(recorded_as("source_system", "tester", site=ELSEWHERE)))
+    results = check_server(Client(recorded_as("provisioning", "tester", site=ELSEWHERE)))
     assert not [result for result in results if result.status not in FINE]
     assert {"object_creation", "object_replacement", "object_deletion", "random_url"} <= {r.title for r in results}
 
@@ -145,13 +143,13 @@ def test_scim2_tester_finds_nothing_to_complain_of(recorded_as):
 # --- xAPI ----------------------------------------------------------------------------------------------------------
 
 
-def test_statements_land_in_the_records_with_basic_and_with_bearer(basic, source, records, number):
+def test_statements_land_in_the_records_with_basic_and_with_bearer(basic, learning, records, number):
     sent = [statement(number), statement(number)]
     answer = basic.post(f"{XAPI}/statements", sent, **VERSION)
     assert (answer.status_code, answer.json()) == (200, [each["id"] for each in sent]), answer.text
     assert answer.headers["x-experience-api-version"] == "1.0.3"
     put = statement(number)
-    assert source.send("PUT", f"{XAPI}/statements?statementId={put['id']}", put, **VERSION).status_code == 204
+    assert learning.send("PUT", f"{XAPI}/statements?statementId={put['id']}", put, **VERSION).status_code == 204
     rows = rows_of(records, "learning_event", subject_of(records, number))
     assert [(row["verb"], row["duration_hours"]) for row in rows] == [("completed", 8.0)] * 3
 
@@ -190,12 +188,17 @@ def raw(caller, path, body, **headers):
     return caller.http.post(path, content=body, headers=sent, timeout=60)
 
 
-@pytest.mark.parametrize(("path", "most"), [(f"{XAPI}/statements", MAX_BYTES), (f"{SCIM}/Users", scim.MAX_BODY)])
-def test_a_body_is_taken_up_to_what_the_connector_takes(source, number, path, most):
-    body = json.dumps(statement(number) if path.startswith(XAPI) else user(number)).encode()
-    version = {"X-Experience-API-Version": "1.0.3"}
-    assert raw(source, path, body.ljust(most), **version).is_success
-    assert_problem(raw(source, path, body.ljust(most + 1), **version), 413, "body-too-large")
+def test_statements_are_taken_up_to_what_xapi_takes(learning, number):
+    body, version = json.dumps(statement(number)).encode(), {"X-Experience-API-Version": "1.0.3"}
+    assert raw(learning, f"{XAPI}/statements", body.ljust(MAX_BYTES), **version).is_success
+    too_long = raw(learning, f"{XAPI}/statements", body.ljust(MAX_BYTES + 1), **version)
+    assert_problem(too_long, 413, "body-too-large")
+
+
+def test_users_are_taken_up_to_what_scim_takes(source, number):
+    body = json.dumps(user(number)).encode()
+    assert raw(source, f"{SCIM}/Users", body.ljust(scim.MAX_BODY)).is_success
+    assert_scim_error(raw(source, f"{SCIM}/Users", body.ljust(scim.MAX_BODY + 1)), 413)
 
 
 def test_what_is_long_enough_for_statements_is_too_long_for_anything_else(recorded_as):
@@ -214,35 +217,66 @@ def at(operation):
 
 
 @pytest.mark.parametrize("operation", MOUNTED, ids=lambda operation: f"{operation.method} {operation.path}")
-def test_only_source_systems_of_a_site_with_records_get_in(recorded_as, recorded_url, operation):
-    for role in set(Role) - {Role.SOURCE_SYSTEM}:
-        assert_problem(recorded_as(role).send(operation.method, at(operation), {}), 403, "forbidden")
+def test_only_the_source_systems_of_a_mount_and_of_a_site_with_records_get_in(recorded_as, recorded_url, operation):
+    own = {SCIM: Role.PROVISIONING, XAPI: Role.LEARNING_SYSTEM}[operation.path]
+    for role in set(Role) - {own}:
+        answer = recorded_as(role).send(operation.method, at(operation), {})
+        assert_refused(answer, operation.path, 403, "forbidden")
     for site in (OTHER_SITE, "Nowhere"):
-        elsewhere = recorded_as("source_system", site=site)
-        assert_problem(elsewhere.send(operation.method, at(operation), {}), 404, "not-found")
+        elsewhere = recorded_as(own, site=site)
+        assert_refused(elsewhere.send(operation.method, at(operation), {}), operation.path, 404, "not-found")
     with httpx.Client(base_url=recorded_url) as http:
-        assert_problem(Caller(http, None).send(operation.method, at(operation), {}), 401, "unauthenticated")
+        answer = Caller(http, None).send(operation.method, at(operation), {})
+        assert_refused(answer, operation.path, 401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
-def test_a_source_system_reaches_nothing_else(source, operation):
+def test_a_source_system_reaches_its_mount_and_nothing_else(source, learning, operation):
     path = operation.path.replace("{id}", "0" * 32).replace("{name}", "not-found")
-    if operation.mounted:
-        assert source.send(operation.method, f"{path}/nothing", {}).status_code in (404, 405)
-    else:
-        assert_problem(source.send(operation.method, path, {}), 403, "forbidden")
+    path += "/nothing" if operation.mounted else ""
+    for caller, mount in ((source, SCIM), (learning, XAPI)):
+        answer = caller.send(operation.method, path, {})
+        if operation.path == mount:
+            assert answer.status_code in (404, 405)
+        else:
+            assert_refused(answer, operation.path, 403, "forbidden")
+
+
+def test_a_learning_systems_token_does_not_read_or_delete_accounts(source, basic, learning, number):
+    account = source.post(f"{SCIM}/Users", user(number)).headers["location"]
+    for caller in (basic, learning):
+        assert_scim_error(caller.get(account), 403)
+        assert_scim_error(caller.send("DELETE", account, None), 403)
+    assert source.get(account).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [("TRACE", "/Users", {}, 405), ("POST", "/Users", {"Content_Type": "text/plain"}, 415), ("GET", "", {}, 404)],
+)
+def test_the_front_doors_refusals_are_scims_below_scims_path(source, method, path, headers, status):
+    assert_scim_error(source.send(method, SCIM + path, {}, **headers), status)
+
+
+def test_a_token_that_was_taken_back_is_refused_by_the_running_service(source, recorded_as, recorded_place):
+    lost = recorded_as("provisioning", "lost")
+    assert lost.get(f"{SCIM}/Users").status_code == 200
+    revoke(recorded_place.state / PUBLIC_KEYS, lost.headers["Authorization"].removeprefix("Bearer "))
+    assert_scim_error(lost.get(f"{SCIM}/Users"), 401)
+    assert source.get(f"{SCIM}/Users").status_code == 200
 
 
 def test_no_other_roles_token_is_taken_as_a_password(recorded_url, recorded_place):
-    for role in set(Role) - {Role.SOURCE_SYSTEM}:
+    for role in EVERYONE:
         with httpx.Client(base_url=recorded_url, auth=("lms", recorded_place.token(role))) as http:
             for path in (f"{XAPI}/about", "/v1/privacy/certificate"):
                 assert_problem(Caller(http, None).get(path), 401, "unauthenticated")
 
 
 @pytest.mark.parametrize("media_type", ["application/scim+json", "text/plain", "application/x-www-form-urlencoded"])
-def test_statements_are_json(source, media_type):
-    answer = source.post(f"{XAPI}/statements", [], Content_Type=media_type, **VERSION)
+def test_statements_are_json(learning, media_type):
+    answer = learning.post(f"{XAPI}/statements", [], Content_Type=media_type, **VERSION)
     assert_problem(answer, 415, "unsupported-media-type")
 
 
@@ -253,7 +287,7 @@ def test_nothing_of_what_came_is_logged_or_lies_in_a_file(registered_release, tm
     folder = small_records.make(tmp_path / "records", "North")
     place = Place(registered_release, tmp_path / "state", (folder,))
     with place.running() as url, httpx.Client(base_url=url, timeout=60) as http:
-        caller = Caller(http, place.token("source_system", "idp"))
+        caller, learning = Caller(http, place.token("provisioning")), Caller(http, place.token("learning_system"))
         good = user(CANARY) | {"displayName": CANARY, "userName": CANARY}
         answers = [
             caller.post(f"{SCIM}/Users", good),
@@ -261,10 +295,10 @@ def test_nothing_of_what_came_is_logged_or_lies_in_a_file(registered_release, tm
             caller.post(f"{SCIM}/Users", user(f"{CANARY}-2", workMode=CANARY, hireDate=CANARY)),
             caller.post(f"{SCIM}/Users", {CANARY: CANARY}),
             caller.get(f"{SCIM}/Users?filter={CANARY}"),
-            caller.post(f"{XAPI}/statements", statement(CANARY), **VERSION),
-            caller.post(f"{XAPI}/statements", statement(CANARY, verb={"id": f"https://example/{CANARY}"}), **VERSION),
-            caller.post(f"{XAPI}/statements", statement(CANARY, id=CANARY), **VERSION),
-            caller.post(f"{XAPI}/statements", {CANARY: CANARY}, **VERSION),
+            learning.post(f"{XAPI}/statements", statement(CANARY), **VERSION),
+            learning.post(f"{XAPI}/statements", statement(CANARY, verb={"id": f"https://example/{CANARY}"}), **VERSION),
+            learning.post(f"{XAPI}/statements", statement(CANARY, id=CANARY), **VERSION),
+            learning.post(f"{XAPI}/statements", {CANARY: CANARY}, **VERSION),
         ]
         assert {answer.status_code for answer in answers} >= {200, 201, 400, 409}
         assert not any(CANARY in answer.text for answer in answers if answer.is_error)
@@ -276,7 +310,7 @@ def test_nothing_of_what_came_is_logged_or_lies_in_a_file(registered_release, tm
 
 
 def test_a_token_under_another_scheme_is_refused(recorded_url, recorded_place):
-    token = recorded_place.token("source_system")
+    token = recorded_place.token("learning_system")
     encoded = base64.b64encode(f"lms:{token}".encode()).decode()
     for header in (f"Bearer {encoded}", f"Basic {token}", f"Basic lms:{token}"):
         answer = httpx.get(f"{recorded_url}{XAPI}/about", headers={"Authorization": header})

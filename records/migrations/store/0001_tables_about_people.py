@@ -113,7 +113,7 @@ def _facts(name: str) -> None:
         *(_text(column) for column in ("subject", "item", "valid_from")),
         *(sa.Column(column, sa.Text) for column in TEXTS[name].split()),
         *(sa.Column(column, sa.Float) for column in NUMBERS.get(name, "").split()),
-        sa.Column("stated", sa.Text),
+        _text("stated"),
         _text("recorded_at"),
         _of_batch(),
         sa.UniqueConstraint("subject", "item", "valid_from", name=f"{name}_version"),
@@ -150,8 +150,9 @@ def _faults() -> None:
         _text("subject", index=True),
         sa.Column("candidate", sa.Text),
         *(_text(name) for name in ("column", "item", "valid_from", "held", "came", "reason", "opened_at")),
-        *(sa.Column(name, sa.Text) for name in ("settled_at", "settled_by", "taken")),
+        *(sa.Column(name, sa.Text) for name in ("settled_at", "settled_by", "settled_why", "taken")),
         sa.Index("reconciliation_open", "subject", "settled_at"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "correction",
