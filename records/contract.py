@@ -48,7 +48,8 @@ from typing import Any, ClassVar, Final
 
 from privacy.errors import InputError
 from privacy.plan import SiteBound
-from records.table import MAX_COLUMNS, MAX_NAME, is_shown
+from records.table import MAX_NAME, is_shown
+from records.text_rows import MAX_COLUMNS
 from records.toml_section import load_toml
 
 MAX_BYTES: Final = 2**20

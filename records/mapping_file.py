@@ -20,7 +20,8 @@ from typing import Final
 from privacy.errors import InputError
 from records.cells import DECIMALS, THOUSANDS, NumberFormat, folded, trimmed
 from records.days import FIRST_YEAR, LAST_YEAR, Calendar
-from records.table import MAX_NAME, SEPARATORS, is_shown
+from records.table import MAX_NAME, is_shown
+from records.text_rows import ENCODINGS, SEPARATORS
 from records.toml_section import MAX_BYTES, MAX_ENTRIES, Section, is_text, parse_toml
 
 MAX_FACTS: Final = 100
@@ -29,7 +30,6 @@ MAX_WIDTH: Final = 40
 MAX_REPEAT: Final = 100
 MAX_SCALE: Final = 1e6
 KINDS: Final = ("table", "sql", "scim", "xapi", "calendar")
-ENCODINGS: Final = ("utf-8", "latin-1", "cp1252", "utf-16")
 MISSING: Final = ("NA", "N/A", "#N/A", "<NA>", "null", "?")
 """Writings of a missing cell where `read.missing` names no others; compared without case. A blank cell always is."""
 CONSENT: Final = ("purpose", "state", "notice_version", "at", "locale", "channel")

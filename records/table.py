@@ -6,9 +6,7 @@ ends in one line that says what was expected, what came and where, and holds no 
 
 from __future__ import annotations
 
-import codecs
 import gzip
-import io
 import itertools
 import re
 import unicodedata
@@ -23,24 +21,16 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
 import pyarrow.compute as pc  # type: ignore[import-untyped,unused-ignore]
-import pyarrow.csv as pa_csv  # type: ignore[import-untyped,unused-ignore]
 import pyarrow.parquet as pa_parquet  # type: ignore[import-untyped,unused-ignore]
 
 from privacy.errors import InputError
+from records.text_rows import MAX_CELL_BYTES, MAX_COLUMNS, MAX_FILE_BYTES, MAX_ROWS, TextRows
 
-MAX_FILE_BYTES: Final = 2 * 2**30
-MAX_COLUMNS: Final = 2_000
-MAX_ROWS: Final = 20_000_000
-MAX_CELL_BYTES: Final = 64 * 2**10
 MAX_NAME: Final = 500
-BLOCK_BYTES: Final = 4 * 2**20
-"""Text is read in blocks of this size; a row of text must fit into one."""
-HEADER_BYTES: Final = 2**20
 BATCH_ROWS: Final = 8_192
 
 MISSING: Final = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "?")
 """Writings of a missing cell. "None" may be an answer; "nan" is a failed computation, which a number column refuses."""
-SEPARATORS: Final = (",", ";", "\t")
 TEXT_ENDINGS: Final = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 NUMBER: Final = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?"
 NOT_FINITE: Final = r"(?i:[+-]?(?:nan|inf|infinity))"
@@ -103,7 +93,7 @@ def read_table(path: str | Path) -> Table:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InputError(f"{where}: expected at most {MAX_FILE_BYTES} bytes, got {path.stat().st_size}")
         if name.endswith(TEXT_ENDINGS):
-            names, table = _read_text(path, name, where)
+            names, table = _read_text(path, where)
         elif name.endswith(".parquet"):
             names, table = _read_parquet(path, where)
         else:
@@ -177,101 +167,32 @@ def _is_plain(kind: pa.DataType) -> bool:
     return any(getattr(pa.types, f"is_{test}")(kind) for test in tests)
 
 
-class _CheckedText(io.RawIOBase):
-    """A stream of UTF-8 text that stops at a NUL byte, at another encoding, or when it grows too long."""
-
-    def __init__(self, stream: io.BufferedIOBase, where: str) -> None:
-        super().__init__()
-        self._stream = stream
-        self._where = where
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._length = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        self._length += len(data)
-        if self._length > MAX_FILE_BYTES:
-            raise InputError(f"{self._where}: expected at most {MAX_FILE_BYTES} bytes of text, got more")
-        if b"\0" in data:
-            raise InputError(f"{self._where}: expected UTF-8 text, got a NUL byte (UTF-16 or a binary file?)")
-        try:
-            self._decoder.decode(data, final=not data)
-        except UnicodeDecodeError:
-            raise InputError(f"{self._where}: expected UTF-8 text, got another encoding") from None
-        buffer[: len(data)] = data
-        return len(data)
+def _read_text(path: Path, where: str) -> tuple[list[str], pa.Table]:
+    """Header and rows, which must all be of its length."""
+    rows = iter(TextRows(path, where))
+    names, _ = next(rows, (None, False))
+    if names is None:
+        raise InputError(f"{where}: expected a header and rows, got an empty file")
+    _check_columns(len(names), where)
+    batches = _bounded(_batches(rows, len(names), where), where)
+    if not batches:
+        raise InputError(f"{where}: expected a header and rows, got a header only")
+    return names, pa.Table.from_batches(batches)
 
 
-def _open_text(path: Path, name: str, where: str) -> _CheckedText:
-    opener = gzip.open if name.endswith(".gz") else open
-    return _CheckedText(cast(io.BufferedIOBase, opener(path, "rb")), where)
-
-
-def _read_text(path: Path, name: str, where: str) -> tuple[list[str], pa.Table]:
-    """Header and rows; the header is read as a first row, so that a row of another length can not hide."""
-    separator = _separator(path, name, where)
-    uneven: list[tuple[int, int, int]] = []
-
-    def note(row: Any) -> str:
-        uneven.append((row.number, row.expected_columns, row.actual_columns))
-        return "error"
-
-    try:
-        with _open_text(path, name, where) as stream:
-            reader = pa_csv.open_csv(
-                stream,
-                read_options=pa_csv.ReadOptions(
-                    use_threads=False, block_size=BLOCK_BYTES, autogenerate_column_names=True
-                ),
-                parse_options=pa_csv.ParseOptions(
-                    delimiter=separator, newlines_in_values=True, invalid_row_handler=note
-                ),
-                convert_options=pa_csv.ConvertOptions(
-                    column_types=dict.fromkeys(_places(MAX_COLUMNS), pa.string()), strings_can_be_null=False
-                ),
-            )
-            _check_columns(len(reader.schema), where)
-            batches = _bounded(reader, where)
-    except (pa.ArrowException, UnicodeError, ValueError) as error:
-        raise InputError(f"{where}: {_what_arrow_met(error, uneven)}") from None
-    table = pa.Table.from_batches(batches, schema=reader.schema)
-    if table.num_rows < 2:
-        raise InputError(f"{where}: expected a header and rows, got {'a header only' if table.num_rows else 'nothing'}")
-    return [str(column[0].as_py()) for column in table.columns], table.slice(1)
-
-
-def _separator(path: Path, name: str, where: str) -> str:
-    """A tab in .tsv, else the separator that the first line holds most of, outside quotes; a comma if none.
-
-    Raises:
-        InputError: if it parts the header into too many columns; pyarrow would take 8 KiB for each before it says so.
-    """
-    with _open_text(path, name, where) as stream:
-        head = (stream.read(HEADER_BYTES) or b"").decode("utf-8-sig", errors="ignore").lstrip("\r\n ")
-    lines = head.splitlines()
-    unquoted = re.sub(r'"[^"]*"', "", lines[0]) if lines else ""
-    separator = "\t" if ".tsv" in name[-7:] else max(SEPARATORS, key=unquoted.count)
-    _check_columns(unquoted.count(separator) + 1, where)
-    return separator
-
-
-def _what_arrow_met(error: Exception, uneven: list[tuple[int, int, int]]) -> str:
-    """What pyarrow stumbled over, without its words: they quote the row."""
-    if uneven:
-        number, expected, actual = uneven[0]
-        return f"row {number - 2}: expected {expected} cells as in the header, got {actual}"
-    if "straddl" in str(error):
-        return f"expected rows of at most {BLOCK_BYTES} bytes, got a longer one (an open quote, or a huge cell?)"
-    if "Empty CSV" in str(error):
-        return "expected a header and rows, got an empty file"
-    return "expected one header over rows of equal length, got something else"
+def _batches(rows: Iterator[tuple[list[str] | None, bool]], width: int, where: str) -> Iterator[pa.RecordBatch]:
+    """The rows in blocks of text columns."""
+    names = _places(width)
+    for first in itertools.count(0, BATCH_ROWS):
+        block = list(itertools.islice(rows, BATCH_ROWS))
+        if not block:
+            return
+        for place, (cells, _) in enumerate(block, start=first):
+            if cells is None or len(cells) != width:
+                got = "quotes around a part of a cell" if cells is None else str(len(cells))
+                raise InputError(f"{where}, row {place}: expected {width} cells as in the header, got {got}")
+        columns = zip(*(cells for cells, _ in block if cells is not None), strict=True)
+        yield pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in columns], names=names)
 
 
 def _read_parquet(path: Path, where: str) -> tuple[list[str], pa.Table]:
@@ -309,7 +230,7 @@ def _bounded(batches: Iterator[pa.RecordBatch], where: str) -> list[pa.RecordBat
     for batch in batches:
         rows += batch.num_rows
         held += batch.nbytes
-        if rows > MAX_ROWS + 1:
+        if rows > MAX_ROWS:
             raise InputError(f"{where}: expected at most {MAX_ROWS} rows, got more")
         if held > 2 * MAX_FILE_BYTES:
             raise InputError(f"{where}: expected at most {2 * MAX_FILE_BYTES} bytes of cells, got more")

@@ -13,7 +13,8 @@ from privacy.errors import InputError
 from records.cells import trimmed
 from records.facts import Fault
 from records.prohibited import prohibition
-from records.table import MAX_COLUMNS, MAX_NAME, is_shown, listed
+from records.table import MAX_NAME, is_shown, listed
+from records.text_rows import MAX_COLUMNS
 
 LONGEST_WHOLE: Final = 10**15
 """A float below this is written as the whole number that it is."""

@@ -24,7 +24,7 @@ from privacy.errors import InputError
 from records.connectors.rows import Binding, Records, as_text, bind
 from records.facts import Fault
 from records.mapping import Mapping
-from records.table import MAX_CELL_BYTES, MAX_ROWS
+from records.text_rows import MAX_CELL_BYTES, MAX_ROWS
 
 BATCH_ROWS: Final = 2_000
 READ_ONLY: Final = {

@@ -24,7 +24,8 @@ from records.connectors.text_tables import TextTable
 from records.connectors.workbooks import Workbook
 from records.facts import Fault
 from records.mapping import Mapping
-from records.table import BATCH_ROWS, MAX_CELL_BYTES, MAX_FILE_BYTES, MAX_ROWS, TEXT_ENDINGS, check_plain
+from records.table import BATCH_ROWS, TEXT_ENDINGS, check_plain
+from records.text_rows import MAX_CELL_BYTES, MAX_FILE_BYTES, MAX_ROWS
 
 WORKBOOKS: Final = (".xlsx", ".xlsm")
 PARQUET: Final = ".parquet"

@@ -27,7 +27,8 @@ from xml.parsers import expat
 from privacy.errors import InputError
 from records.connectors.rows import Binding, as_text
 from records.mapping_file import ReadOptions
-from records.table import MAX_COLUMNS, listed
+from records.table import listed
+from records.text_rows import MAX_COLUMNS
 
 MAX_UNPACKED: Final = 2**30
 MAX_HELD: Final = 64 * 2**20

@@ -37,7 +37,7 @@ from records.mapping import Mapping
 from records.registry import Registry
 from records.schema import FACTS, revision, statement, tombstone
 from records.store import Store, instant
-from records.table import MAX_FILE_BYTES
+from records.text_rows import MAX_FILE_BYTES
 from records.versions import rows_of
 
 CONNECTOR: Final = "xapi"

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import records.connectors.text_tables as text_tables
+import records.text_rows as text_rows
 from privacy.errors import InputError
 from records.connectors.rows import as_text
 from records.connectors.tables import records_of
@@ -60,8 +61,8 @@ def test_text_is_read_in_the_declared_encoding(csv: Write, encoding: str, read: 
 @pytest.mark.parametrize(
     ("content", "read", "expected"),
     [
-        ("no,mode\n1,Ærø\n".encode("latin-1"), "", "'latin-1', 'cp1252', 'utf-16'"),
-        ("no,mode\n1,x\n".encode("utf-16"), "", 'declare read.encoding = "utf-16"'),
+        ("no,mode\n1,Ærø\n".encode("latin-1"), "", "latin-1, cp1252, utf-16"),
+        ("no,mode\n1,x\n".encode("utf-16"), "", "got UTF-16; a mapping declares it"),
         ("no,mode\n1,x\n".encode("utf-16-le"), "", "a NUL byte"),
         (b"no,mode\n1,x\n", 'encoding = "utf-16"', "byte order mark"),
         (b"no,mode\n1,\x81\n", 'encoding = "cp1252"', "expected cp1252 text"),
@@ -196,7 +197,7 @@ def test_a_header_alone_is_a_table_of_no_rows(csv: Write) -> None:
 
 
 def test_a_gzip_bomb_stops_at_the_limit(csv: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_tables, "MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr(text_rows, "MAX_FILE_BYTES", 100_000)
     with pytest.raises(InputError, match="bytes of text, got more"):
         rows(csv(gzip.compress(b"no,mode\n" + b"1,2\n" * 200_000), "p.csv.gz"))
 
