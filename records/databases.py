@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -116,13 +116,22 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+class Undo(Exception):  # noqa: N818 - no error: whoever raises it has found nothing to write
+    """Raised in a writing transaction: it leaves no trace, and the exception goes no further."""
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A connection whose one transaction commits at the end, or leaves no trace if an exception passes (rule 4).
 
-    On SQLite it holds the write lock from the start, so what it read still holds when it writes.
+    On SQLite it holds the write lock from the start, so what it read still holds when it writes. `Undo` ends it here.
     """
-    with _answering(), engine.connect().execution_options(**{_MODE: "write"}) as connection, connection.begin():
+    with (
+        suppress(Undo),
+        _answering(),
+        engine.connect().execution_options(**{_MODE: "write"}) as connection,
+        connection.begin(),
+    ):
         yield connection
 
 

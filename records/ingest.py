@@ -25,6 +25,7 @@ from privacy.errors import InputError
 from records import schema
 from records.admission import Admission
 from records.consent import receipt
+from records.databases import Undo
 from records.fact_writer import FactWriter
 from records.facts import Fault, Incoming, Said, Trait
 from records.reconcile import compare_offers
@@ -115,21 +116,11 @@ def ingest(
     with store.reading() as reading:
         if (number := _known(reading, digest)) is not None:
             return _again(number, source)
-    try:
-        with store.writing() as writing:  # rule 1
-            if (taken := batch.run(writing, incoming)).already:
-                raise _CameMeanwhile(taken)
-            return taken
-    except _CameMeanwhile as meanwhile:
-        return meanwhile.taken
-
-
-class _CameMeanwhile(Exception):  # noqa: N818 - it undoes the transaction and goes no further
-    """Another writer took the batch in while this one waited for its turn."""
-
-    def __init__(self, taken: Ingested) -> None:
-        super().__init__()
-        self.taken = taken
+    with store.writing() as writing:  # rule 1
+        taken = batch.run(writing, incoming)
+        if taken.already:  # another writer took it in while this one waited for its turn
+            raise Undo  # rule 2
+    return taken
 
 
 class _Batch:

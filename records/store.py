@@ -133,7 +133,7 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A connection whose transaction commits at the end, or leaves no trace if an exception passes.
+        """A connection whose transaction commits at the end, or leaves no trace if an exception (or `Undo`) passes.
 
         Writers take turns from their first statement on, so what one has read still holds when it writes (rule 2). One
         waits for another, a long ingest say, for up to `databases.BUSY_SECONDS` (on PostgreSQL, however long it takes).
@@ -141,13 +141,14 @@ class Store:
         Raises:
             KithError: if the database does not answer, is locked for too long, or an erasure was left open.
         """
+        logged: log.Head | None = None
         with databases.writing(self._engine) as connection:
             connection.execute(update(revision).values(count=revision.c.count + 1))  # rule 2
             connection.info.pop(_LOGGED, None)
             yield connection
             if connection.execute(select(erasing).limit(1)).first() is not None:  # rule 3
                 raise KithError("records: expected the erasure to be closed in its transaction, got it open")
-            logged: log.Head | None = connection.info.pop(_LOGGED, None)
+            logged = connection.info.pop(_LOGGED, None)
         if logged is not None:
             with contextlib.suppress(OSError, InputError):  # an older anchor holds all entries up to its own
                 log.raise_anchor(self.folder / ANCHOR, logged)

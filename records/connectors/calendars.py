@@ -38,6 +38,7 @@ from records.connectors.calendar_times import (
     records_of_calendar,
     window_around,
 )
+from records.databases import Undo
 from records.facts import Fact, Fault, Incoming
 from records.ingest import Ingested, ingest
 from records.mapping import Mapping as SourceMapping
@@ -97,22 +98,17 @@ def ingest_calendars(
     """
     files, window = files_of(path), window_around(now, back, ahead)
     digest = store.pseudonyms.digest(_contents(files, mapping, window))
-    taken = Ingested(None, mapping.source, 0, 0, 0, 0, 0, 0, True, {})
     intake = _Intake(store, registry, mapping, window, now)
     said = list(intake.incoming(files))  # rule 5
-    try:
-        with store.writing() as connection:
-            taken = intake.take(connection, said, digest)
-            removed = intake.remove_others(connection)
-            if intake.came_before and not taken.written and not removed:
-                raise _Unchanged
-    except _Unchanged:
+    with store.writing() as connection:
+        taken = intake.take(connection, said, digest)
+        removed = intake.remove_others(connection)
+        unchanged = intake.came_before and not taken.written and not removed
+        if unchanged:
+            raise Undo
+    if unchanged:
         return replace(taken, batch=None, already=True)
     return replace(taken, written=taken.written + removed)
-
-
-class _Unchanged(Exception):  # noqa: N818 - it undoes the transaction and goes no further
-    """Everything came before."""
 
 
 class _Intake:

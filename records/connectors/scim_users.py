@@ -41,6 +41,7 @@ from records.connectors.scim_filter import bounded, indexed_form, look_up
 from records.connectors.scim_profile import Profile
 from records.connectors.scim_records import record_of, with_whole_manager, worded
 from records.connectors.scim_resources import CORE, ENTERPRISE, MANAGER, MAX_PAGE, NUMBER, POLICY, of
+from records.databases import Undo
 from records.facts import Incoming
 from records.ingest import ingest
 from records.registry import load_registry
@@ -169,12 +170,11 @@ class Users:
         return self._now.astimezone(UTC).date()
 
     def _change(self, id: str, version: str | None, changed: Callable[[Resource[Any]], Resource[Any]]) -> Resource[Any]:
-        try:
-            with self._store.writing() as connection:
-                row = self._row(connection, id, version)
-                return self._settle(connection, id, changed(self._opened(row)), row)
-        except _Unchanged as same:
-            return same.user
+        with self._store.writing() as connection:
+            row = self._row(connection, id, version)
+            user = self._opened(row)  # what remains if nothing changes
+            user = self._settle(connection, id, changed(self._opened(row)), row)
+        return user
 
     def _read(self, payload: Payload, context: Context) -> Resource[Any]:
         with value_free():
@@ -249,7 +249,7 @@ class Users:
         document = _document(user)
         before = self._opened(row) if row is not None else None
         if before is not None and document == _document(before):  # rule 4
-            raise _Unchanged(before)
+            raise Undo
         subject = facts.subject_of(record, profile, pseudonyms)
         incoming: list[Incoming] = []
         if before is not None and row is not None and row.subject != subject:
@@ -315,14 +315,6 @@ class Users:
 
     def _index(self, attribute: str, value: str) -> str:
         return self._store.pseudonyms.index(f"scim.{attribute}", indexed_form(attribute, value))
-
-
-class _Unchanged(Exception):  # noqa: N818 - it undoes the transaction, and goes no further
-    """A change that changes nothing."""
-
-    def __init__(self, user: Resource[Any]) -> None:
-        super().__init__()
-        self.user = user
 
 
 def _taken(name: str) -> UniquenessException:

@@ -31,6 +31,7 @@ from privacy.errors import InputError, Refused
 from records.connectors.strict_json import read_json
 from records.connectors.xapi_reading import BOUNDS, Statement, is_same, read_statement
 from records.connectors.xapi_shapes import Misshapen
+from records.databases import Undo
 from records.facts import Fact, Fault, Incoming
 from records.ingest import Ingested, ingest
 from records.mapping import Mapping
@@ -139,10 +140,6 @@ class _Read:
         return self.statement.voids is not None or any(isinstance(one, Fact) for one in self.incoming)
 
 
-class _Unchanged(Exception):  # noqa: N818 - it undoes the transaction and goes no further
-    """Everything came before."""
-
-
 class _Batch:
     """Statements on their way into the store together."""
 
@@ -188,15 +185,10 @@ class _Batch:
 
     def write(self) -> Ingested:
         """Bring everything into the store (rule 6)."""
-        taken: Ingested | None = None
-        try:
-            with self._store.writing() as connection:
-                taken, changed = self._settle(connection)
-                if not changed:
-                    raise _Unchanged
-        except _Unchanged:
-            pass
-        assert taken is not None  # noqa: S101 - any other exception has passed
+        with self._store.writing() as connection:
+            taken, changed = self._settle(connection)
+            if not changed:
+                raise Undo
         return taken
 
     def _refuse(self, place: int, column: str, reason: str) -> None:

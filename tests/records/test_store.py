@@ -88,6 +88,16 @@ def test_a_failed_transaction_leaves_no_trace(store: Store) -> None:
     assert log_length(open_store(store.folder)) == 1
 
 
+def test_what_is_undone_leaves_no_trace_and_goes_no_further(store: Store) -> None:
+    before = store.revision()
+    with store.writing() as connection:
+        store.log(connection, {"event": "nothing"}, datetime(2026, 1, 1, tzinfo=UTC))
+        raise databases.Undo
+    with store.reading() as connection:
+        assert store.check_log(connection) == 1  # its creation
+    assert store.revision() == before
+
+
 def test_every_writing_transaction_counts_the_revision_up_by_one(store: Store) -> None:
     before = store.revision()
     for _ in range(3):
