@@ -18,8 +18,8 @@ from records.registry import load_registry
 from records.registry_contract import contract_text
 from records.schema import FACTS, FRAME, batch, metadata
 from records.store import create_store, instant, open_store
+from tests.postgresql import own_database
 
-POSTGRESQL = "postgresql+psycopg://root@127.0.0.1:5432"
 SITE = "Tessera Software"
 NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
 REGISTRY = load_registry()
@@ -51,7 +51,7 @@ def template():
 @contextmanager
 def new_store(folder, backend="sqlite"):
     """An empty store on SQLite, or on a PostgreSQL database of its own."""
-    with nullcontext() if backend == "sqlite" else _database() as url:
+    with nullcontext() if backend == "sqlite" else own_database() as url:
         if url is None:
             shutil.copytree(template(), folder)
         store = open_store(folder) if url is None else create_store(folder, SITE, url)
@@ -59,20 +59,6 @@ def new_store(folder, backend="sqlite"):
             yield store
         finally:
             store.close()
-
-
-@contextmanager
-def _database():
-    name = f"kith_test_{uuid.uuid4().hex[:12]}"
-    server = sa.create_engine(f"{POSTGRESQL}/postgres", isolation_level="AUTOCOMMIT")
-    try:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        yield f"{POSTGRESQL}/{name}"
-    finally:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        server.dispose()
 
 
 def fact(table, who, valid_from, item="", **values):

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from records.schema import batch, consent_event, person
 from records.store import Store, create_store, instant
+from tests.postgresql import own_database_or_skip
 
-POSTGRESQL = "postgresql+psycopg://root@127.0.0.1:5432"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KINDS = ("sqlite", "postgresql")
 BATCH = {
@@ -26,28 +23,9 @@ BATCH = {
 
 
 @contextmanager
-def postgresql_url() -> Iterator[str]:
-    """An empty database of its own."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    name = f"kith_test_{uuid.uuid4().hex[:12]}"
-    server = sa.create_engine(f"{POSTGRESQL}/postgres?connect_timeout=2", isolation_level="AUTOCOMMIT")
-    try:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    except SQLAlchemyError as error:
-        pytest.skip(f"no PostgreSQL at 127.0.0.1:5432 that root may use: {type(error).__name__}")
-    try:
-        yield f"{POSTGRESQL}/{name}"
-    finally:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
-
-
-@contextmanager
 def store_of_kind(kind: str, folder: Path, site: str = "Alder") -> Iterator[Store]:
     """A new store, closed afterwards; `kind`, one of `KINDS`, is its database's. The vault is a SQLite file."""
-    with postgresql_url() if kind == "postgresql" else nullcontext() as url:
+    with own_database_or_skip() if kind == "postgresql" else nullcontext() as url:
         store = create_store(folder, site, url)
         try:
             yield store

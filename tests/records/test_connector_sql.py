@@ -1,14 +1,12 @@
 """Databases of other systems: read as declared, by one SELECT, and nothing is written or given away."""
 
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 import records.connectors.sql as sql
 from privacy.errors import InputError
@@ -17,9 +15,9 @@ from records.connectors.sql import records_of
 from records.facts import Fact
 from records.mapping import Mapping, parse_mapping
 from records.registry import load_registry
+from tests.postgresql import own_database_or_skip
 from tests.records.source_files import small_mapping
 
-SERVER = "postgresql+psycopg://root@127.0.0.1:5432"
 PASSWORD = "Geheimnis"
 CANARY = "Kanarienvogel"
 PEOPLE = [(1, date(2019, 5, 1), 0.8, "Prod:1"), (2, date(2020, 2, 29), None, CANARY)]
@@ -36,21 +34,9 @@ def sqlite(tmp_path: Path) -> str:
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
     """A PostgreSQL database of two people, which no test may change; dropped afterwards."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    name = f"kith_test_{uuid.uuid4().hex[:12]}"
-    server = sa.create_engine(f"{SERVER}/postgres?connect_timeout=2", isolation_level="AUTOCOMMIT")
-    try:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    except SQLAlchemyError as error:
-        pytest.skip(f"no PostgreSQL at 127.0.0.1:5432 that root may use: {type(error).__name__}")
-    try:
-        fill(f"{SERVER}/{name}")
-        yield f"{SERVER}/{name}"
-    finally:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
+    with own_database_or_skip() as url:
+        fill(url)
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

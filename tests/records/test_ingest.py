@@ -26,9 +26,9 @@ from records.registry import load_registry
 from records.retention_rules import past
 from records.store import create_store, instant, open_store
 from records.vault import open_vault
+from tests.postgresql import own_database
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
-POSTGRESQL = "postgresql+psycopg://root@127.0.0.1:5432"
 ROOT = Path(__file__).parents[2]
 REGISTRY = load_registry()
 FULL = {"job_family": "care", "level_band": "senior", "work_mode": "hybrid", "start_month": "2019-03"}
@@ -38,14 +38,8 @@ people = (f"{number:032x}" for number in itertools.count(1))
 
 @pytest.fixture(scope="module")
 def postgresql_url():
-    name = f"kith_test_{uuid.uuid4().hex[:12]}"
-    server = sa.create_engine(f"{POSTGRESQL}/postgres", isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield f"{POSTGRESQL}/{name}"
-    with server.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
+    with own_database() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

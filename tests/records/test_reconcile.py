@@ -16,9 +16,9 @@ from records.ingest import ingest
 from records.reconcile import blocked, open_items, opened, settle
 from records.registry import load_registry
 from records.store import create_store, instant
+from tests.postgresql import own_database
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
-POSTGRESQL = "postgresql+psycopg://root@127.0.0.1:5432"
 REGISTRY = load_registry()
 WHY = "The signed contract is what counts."
 people = (f"{number:032x}" for number in itertools.count(1))
@@ -33,16 +33,10 @@ def sqlite_store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def postgresql_store(tmp_path_factory):
-    name = f"kith_test_{uuid.uuid4().hex[:12]}"
-    server = sa.create_engine(f"{POSTGRESQL}/postgres", isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    store = create_store(tmp_path_factory.mktemp("postgresql") / "north", "North", database=f"{POSTGRESQL}/{name}")
-    yield store
-    store.close()
-    with server.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
+    with own_database() as url:
+        store = create_store(tmp_path_factory.mktemp("postgresql") / "north", "North", database=url)
+        yield store
+        store.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from privacy.errors import InputError, KithError
 from records.store import Store, create_store, open_store
 from records.store_settings import read_settings
+from tests.postgresql import own_database_or_skip
 from tests.records.store_folder import (
     KINDS,
     NOW,
@@ -19,7 +20,6 @@ from tests.records.store_folder import (
     add_person,
     log_length,
     people,
-    postgresql_url,
     run_raw,
     store_of_kind,
 )
@@ -217,7 +217,7 @@ def test_a_password_is_never_shown_or_written(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_url_in_the_environment_stays_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with postgresql_url() as url:
+    with own_database_or_skip() as url:
         secret = url.replace("root@", f"root:{CANARY}@")  # the server trusts, whatever the password
         monkeypatch.setenv("RECORDS_URL", secret)
         store = create_store(tmp_path / "alder", "Alder", "env:RECORDS_URL")

@@ -16,7 +16,8 @@ from privacy.secret_files import create_secret, read_public, read_secret
 from records.facts import Trait
 from records.store import Store, create_store, open_store
 from records.vault import BLOCK, MAX_BYTES, Vault, open_vault
-from tests.records.store_folder import KINDS, NOW, postgresql_url
+from tests.postgresql import own_database_or_skip
+from tests.records.store_folder import KINDS, NOW
 
 CANARY = "canary-4711"
 
@@ -25,7 +26,7 @@ CANARY = "canary-4711"
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store whose vault is of either kind."""
     with (
-        postgresql_url() if request.param == "postgresql" else nullcontext() as url,
+        own_database_or_skip() if request.param == "postgresql" else nullcontext() as url,
         closing(create_store(tmp_path / "alder", "Alder", vault=url)) as store,
     ):
         yield store

@@ -12,8 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.testclient import TestClient
 
 from serving import database, launch
@@ -21,10 +19,10 @@ from serving.database import Recommendation, migrate
 from serving.identity import issue_token, token_keys
 from serving.problems import MEDIA_TYPE, SCIM_MEDIA_TYPE
 from serving.settings import Settings
+from tests.postgresql import own_database_or_skip
 from tests.serving import small_records
 from tests.serving.signed_release import SITE, registered_space, write_release
 
-POSTGRESQL = "postgresql+psycopg://root@127.0.0.1:5432"
 FEATURES = {"tenure_years": 2.5, "overtime_hours": 30.0, "work_mode": "onsite"}
 REASON = "The overtime of the last months is known to the team."
 CANARY = "canary-4711-of-somebody"
@@ -199,21 +197,9 @@ def sqlite_url(tmp_path):
 @pytest.fixture
 def postgresql_url():
     """A database of its own, dropped afterwards."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    name = f"kith_test_{uuid.uuid4().hex[:12]}"
-    server = sa.create_engine(f"{POSTGRESQL}/postgres?connect_timeout=2", isolation_level="AUTOCOMMIT")
-    try:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    except SQLAlchemyError as error:
-        pytest.skip(f"no PostgreSQL at 127.0.0.1:5432 that root may use: {type(error).__name__}")
-    try:
-        migrate(f"{POSTGRESQL}/{name}")
-        yield f"{POSTGRESQL}/{name}"
-    finally:
-        with server.connect() as connection:
-            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
+    with own_database_or_skip() as url:
+        migrate(url)
+        yield url
 
 
 @pytest.fixture(scope="session")
