@@ -109,22 +109,43 @@ def _print_demonstration(told: Demonstrated, document: dict[str, Any], lines: tu
     from rich.table import Table
 
     out = console()
-    columns = ("site", "people", "mu²", "epsilon", "local", "federated", "personal", "pooled, no privacy")
+    columns = (
+        "site",
+        "people",
+        "no budget left",
+        "mu²",
+        "epsilon",
+        "local",
+        "federated",
+        "personal",
+        "pooled, no privacy",
+    )
     out.print(_intake_table(told))
     table = Table(*columns, title="AUC on made-up people who are in no site's records")
     for site in told.sites:
         figures = (site.auc_local, site.auc_federated, site.auc_personal, site.auc_pooled_without_privacy)
         mu2 = f"{float(site.mu2):.5f}"
-        table.add_row(site.site, f"{site.people:,}", mu2, site.epsilon, *(f"{figure:.3f}" for figure in figures))
+        table.add_row(
+            site.site,
+            f"{site.people:,}",
+            f"{site.without_budget:,}",
+            mu2,
+            site.epsilon,
+            *(f"{figure:.3f}" for figure in figures),
+        )
     out.print(table)
     cost = told.certificate.cost
     out.print(
-        "These figures, and the head counts, were computed without noise. Only a demonstration on made-up people may"
-        " show them uncharged.",
+        "These figures, the head counts and who had no budget left were computed without noise. Only a demonstration on"
+        " made-up people may show them uncharged.",
         style="yellow",
     )
+    auc = next(one for one in told.measured if one.name == "auc")
+    shown = f"{auc.value} ({auc.low} to {auc.high})" if auc.why is None else f"not measurable: {auc.why}"
+    out.print(f"What the release itself says of the group's model, charged and with noise: AUC {shown}")
     out.print(
-        f"epsilon = {cost.epsilon} at delta = {cost.delta} per employee (closed form; PLD: {cost.epsilon_pld}),"
+        f"epsilon = {cost.epsilon} at delta = {cost.delta} per employee (closed form; by {cost.second_accountant}:"
+        f" {cost.epsilon_second}),"
         f" verified: kith verify {told.release} --keys {told.keys}"
     )
     service = document["service"]

@@ -13,7 +13,7 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from benchmarks import results
 from benchmarks.measure import Skipped
 
-SUBJECTS: Final = ("contribution", "noise", "rounds", "verification", "ledger", "ingest", "xapi", "audit")
+SUBJECTS: Final = ("contribution", "noise", "rounds", "verification", "ledger", "ingest", "xapi", "audit", "measures")
 MINUTES: Final = "utility"
 """The subject that takes minutes and wants data of its own: run only when asked for."""
 

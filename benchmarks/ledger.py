@@ -1,126 +1,206 @@
-"""Appending to ledgers of very different length, beside bare SQLite commits to the same disk; and opening them."""
+"""Ledgers of very different length: what a run costs, beside bare SQLite commits; proofs, opening, verifying."""
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import tempfile
-import time
-from collections.abc import Callable
-from decimal import Decimal
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from benchmarks.measure import Progress, Report, Spread, by_turns, ratio
-from benchmarks.sample import DELTA
+import numpy as np
+
+from benchmarks.ledger_filling import EVENT, PLAN, RECEIPT, STATE, VALUES, Filler, run_name, staff_of
+from benchmarks.measure import Progress, Report, Spread, by_turns, ratio, timed
+from privacy import signing
 from privacy.ledger import Ledger
-from privacy.plan import GaussianSum, Plan, SiteBound
+from privacy.plan import GaussianSum, Plan
+from privacy.signing import Signer
 
-SITE: Final = "made-up"
-EVENT: Final = GaussianSum("gradient", times=1000, coordinates=200, grid=24, sensitivity=1, noise=1000)
-PLAN: Final = Plan("retention", "0" * 64, "local", str(DELTA), "1", (SiteBound(SITE, 1000),), (EVENT,))
-STATE: Final = hashlib.sha256(b"state").hexdigest()
-VALUES: Final = bytes(8 * EVENT.coordinates)
-RECEIPT: Final = bytes(1500)
-"""As large as a real one."""
-SQLITE: Final = "two bare SQLite commits"
+SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
+QUICK: Final = (1_000, 10_000)
+SQLITE: Final = "four bare SQLite commits"
+LEAVES: Final = (350, 600, 300, 100)
+"""Bytes of the entries of a run of one release: reserve, charge, settle, end."""
+SMALL: Final = Plan(
+    PLAN.use_case,
+    PLAN.features,
+    PLAN.trust,
+    PLAN.delta,
+    PLAN.clip,
+    PLAN.sites,
+    (GaussianSum(EVENT.name, 1, 25, 24, 1, 9999),),
+)
+PLOT: Final = Path(__file__).resolve().parent / "results" / "ledger.svg"
+SHOWN: Final = {
+    "append": "a run of one release",
+    "inclusion": "inclusion of an entry",
+    "consistency": "consistency with an earlier size",
+    "excerpt": f"excerpt of a run of {EVENT.times} charges",
+    "open": "opening",
+}
 
 
-class Writer:
-    """A ledger, and where in which run it is."""
+class Subject:
+    """A ledger of some length, and what is done with it."""
 
-    def __init__(self, path: Path) -> None:
-        """A new ledger at `path`."""
+    def __init__(self, path: Path, runs: int, signer: Signer) -> None:
+        """The ledger at `path`, which holds so many runs."""
         self.path = path
-        self.ledger = Ledger.create(path, SITE, Decimal(1), DELTA)
-        self.entries = 1
-        self._releases = count()
+        self.ledger = Ledger.open(path)
+        self.size = self.ledger.head().size
+        self._runs = runs
+        self._signer = signer
+        self._new = count()
+        self._chosen = np.random.default_rng(1)
 
     def append(self) -> None:
-        """One release: a charge and a settlement; at the start of a run also its reservation."""
-        run, index = divmod(next(self._releases), EVENT.times)
-        if not index:
-            self.ledger.reserve(f"run-{run}", PLAN)
-            self.entries += 1
-        charge = self.ledger.charge(f"run-{run}", PLAN, EVENT.name, index, STATE)
+        """A run of one release, for everybody who is there: four entries, each on disk."""
+        run = f"new-{next(self._new)}"
+        self.ledger.reserve(run, SMALL, staff_of(self._runs))
+        charge = self.ledger.charge(run, SMALL, EVENT.name, 0, STATE)
         self.ledger.settle(charge, VALUES, RECEIPT)
-        self.entries += 2
+        self.ledger.end(run)
 
-    def reopen(self) -> None:
+    def inclusion(self) -> None:
+        """Prove that an entry is in the log, any one."""
+        self.ledger.inclusion(int(self._chosen.integers(self.size)))
+
+    def consistency(self) -> None:
+        """Prove that the log continues what it was at any earlier size."""
+        self.ledger.consistency(int(self._chosen.integers(1, self.size)))
+
+    def excerpt(self) -> None:
+        """Show all charges of any run, as at its end."""
+        self.ledger.excerpt(run_name(int(self._chosen.integers(self._runs))), self._signer)
+
+    def open(self) -> None:
         """Open the file anew, as a guard does when it starts."""
         Ledger.open(self.path).close()
 
+    def verify(self) -> None:
+        """Compute everything anew, with nothing in memory."""
+        ledger = Ledger.open(self.path)
+        ledger.verify()
+        ledger.close()
+
 
 def run(quick: bool, progress: Progress) -> Report:
-    """Fill ledgers to 10², 10³ and 10⁴ entries, then append to each and open each by turns."""
-    sizes = (100, 1000) if quick else (100, 1000, 10_000)
+    """Fill ledgers, then write to each, prove from each and open each by turns; at last verify each once."""
+    turns = 8 if quick else 40
     with tempfile.TemporaryDirectory(prefix="kith-bench-") as name:
-        writers = {size: _filled(Path(name) / f"{size}.sqlite", size, progress) for size in sizes}
-        work: dict[str, Callable[[], object]] = {str(size): writer.append for size, writer in writers.items()}
-        turns = 20 if quick else 50  # few, or the shortest ledger would not stay short
-        appends = by_turns({**work, SQLITE: bare_commits(Path(name) / "bare.sqlite")}, turns, progress, "append, ")
-        processor = by_turns(work, turns, progress, "append, processor's time, ", time.process_time)
-        opens = by_turns(
-            {str(size): writer.reopen for size, writer in writers.items()}, 3 if quick else 15, progress, "open, "
-        )
-    shortest = str(sizes[0])
-    rows, figures = [], {}
-    for size in (str(size) for size in sizes):
-        append, opening = Spread.of(appends[size]), Spread.of(opens[size])
-        beside, longer = ratio(appends[size], appends[SQLITE]), ratio(appends[size], appends[shortest])
-        busy, busier = Spread.of(processor[size]), ratio(processor[size], processor[shortest])
-        shown = (append.shown(1e3), beside.shown(unit="×"), busy.shown(1e3), busier.shown(unit="×"), opening.shown(1e3))
-        rows.append((f"from {int(size):,} entries on", *shown))
-        figures[size] = {
-            "append_seconds": append.to_document(),
-            "append_processor_seconds": busy.to_document(),
-            "over_shortest": longer.to_document(),
-            "processor_over_shortest": busier.to_document(),
-            "over_bare_sqlite": beside.to_document(),
-            "open_seconds": opening.to_document(),
-        }
-    commits = Spread.of(appends[SQLITE])
-    rows.append((SQLITE, commits.shown(1e3), "", "", "", ""))
-    figures[SQLITE] = {"append_seconds": commits.to_document()}
-    return Report(
-        title="the ledger: one release appended (charge and settle, each on disk), and opening",
-        columns=(
-            "",
-            "ms an append",
-            f"÷ {SQLITE}",
-            "processor, ms",
-            f"processor ÷ at {shortest} entries",
-            "ms to open",
-        ),
-        rows=tuple(rows),
-        notes=(
-            "Bare: the same bytes in two commits with the ledger's own settings, without chain, sums or rules.",
-            "The disk's waits vary with what else uses it; the processor's time tells whether length matters.",
-            "Opening reads and checks every entry.",
-        ),
-        figures=figures,
-    )
+        folder = Path(name)
+        subjects = _filled(folder, QUICK if quick else SIZES, progress)
+        verified = {}
+        for subject in subjects:
+            progress(f"verifying {subject.size:,} entries")
+            verified[subject.size] = timed(subject.verify)
+        times = {}
+        for what in SHOWN:
+            work: dict[str, Callable[[], object]] = {str(one.size): getattr(one, what) for one in subjects}
+            if what == "append":
+                work[SQLITE] = bare_commits(folder / "bare.sqlite", LEAVES)
+            times[what] = by_turns(work, turns, progress, f"{what}, ")
+        sizes = {str(one.size): one.path.stat().st_size / 2**20 for one in subjects}
+    measured = [_figures(int(size), times, verified[int(size)], mebibytes) for size, mebibytes in sizes.items()]
+    if not quick:
+        plot(measured, Spread.of(times["append"][SQLITE]).median, PLOT)
+    return _report(measured, times)
 
 
-def _filled(path: Path, size: int, progress: Progress) -> Writer:
-    writer = Writer(path)
-    while writer.entries < size:
-        if writer.entries % 100 < 2:
-            progress(f"filling, {writer.entries:,} of {size:,} entries")
-        writer.append()
-    return writer
-
-
-def bare_commits(path: Path) -> Callable[[], object]:
-    """As many bytes in as many commits as an append, with the same durability as `privacy.ledger_file`."""
+def bare_commits(path: Path, leaves: Sequence[int] = (500, 300)) -> Callable[[], object]:
+    """As many bytes in as many commits as entries of these sizes, one with what left, as durable as a ledger's."""
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = DELETE")
-    connection.execute("PRAGMA synchronous = EXTRA")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
     connection.execute("CREATE TABLE entries (position INTEGER PRIMARY KEY, leaf BLOB, more BLOB, receipt BLOB)")
 
     def append() -> None:
-        connection.execute("INSERT INTO entries (leaf) VALUES (?)", (bytes(500),))
-        connection.execute("INSERT INTO entries (leaf, more, receipt) VALUES (?, ?, ?)", (bytes(300), VALUES, RECEIPT))
+        connection.execute("INSERT INTO entries VALUES (NULL, ?, ?, ?)", (bytes(leaves[0]), VALUES, RECEIPT))
+        for length in leaves[1:]:
+            connection.execute("INSERT INTO entries (leaf) VALUES (?)", (bytes(length),))
 
     return append
+
+
+def plot(measured: Sequence[dict[str, Any]], commits: float, path: Path) -> None:
+    """Time by number of entries, both in powers of ten, as SVG."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    sizes = [one["entries"] for one in measured]
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    for what, label in SHOWN.items():
+        spreads = [one[f"{what}_seconds"] for one in measured]
+        line = axes.plot(sizes, [one["median"] for one in spreads], "o-", label=label)[0]
+        axes.fill_between(
+            sizes, [one["low"] for one in spreads], [one["high"] for one in spreads], color=line.get_color(), alpha=0.15
+        )
+    axes.axhline(commits, linestyle=":", color="#555555", label=SQLITE)
+    seconds = [one["verify_seconds"] for one in measured]
+    axes.plot(sizes, seconds, "s-", color="#b03030", label="verifying all of it")
+    first = seconds[-1] * sizes[0] / sizes[-1]
+    axes.plot([sizes[0], sizes[-1]], [first, seconds[-1]], "--", color="#b03030", alpha=0.5, label="in proportion")
+    axes.set(xscale="log", yscale="log", xlabel="entries in the ledger", ylabel="seconds")
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside right upper", frameon=False)
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _filled(folder: Path, sizes: Sequence[int], progress: Progress) -> list[Subject]:
+    """Ledgers of these sizes, each the beginning of the next: copies of one that grows."""
+    officers = signing.create_key(folder / "one.pem"), signing.create_key(folder / "two.pem")
+    filler = Filler(folder / "growing.sqlite", officers)
+    subjects = []
+    for size in sizes:
+        filler.grow(size, progress)
+        path = folder / f"{size}.sqlite"
+        filler.copy(path)
+        subjects.append(Subject(path, filler.runs, officers[0]))
+    return subjects
+
+
+def _figures(size: int, times: dict[str, dict[str, list[float]]], verified: float, mebibytes: float) -> dict[str, Any]:
+    spreads = {f"{what}_seconds": Spread.of(taken[str(size)]).to_document() for what, taken in times.items()}
+    beside = ratio(times["append"][str(size)], times["append"][SQLITE]).to_document()
+    whole = {"verify_seconds": round(verified, 3), "mebibytes": round(mebibytes, 1)}
+    return {"entries": size, **spreads, "append_over_bare_sqlite": beside, **whole}
+
+
+def _report(measured: Sequence[dict[str, Any]], times: dict[str, dict[str, list[float]]]) -> Report:
+    rows = []
+    for one in measured:
+        size = str(one["entries"])
+        shown = [Spread.of(times[what][size]).shown(1e3) for what in SHOWN]
+        shown.insert(1, ratio(times["append"][size], times["append"][SQLITE]).shown(unit="×"))
+        seconds = one["verify_seconds"]
+        rows.append((f"{one['entries']:,}", *shown, f"{seconds:.1f}", f"{seconds / one['entries'] * 1e6:.0f}"))
+    bare = Spread.of(times["append"][SQLITE])
+    rows.append((SQLITE, bare.shown(1e3), *[""] * (len(rows[0]) - 2)))
+    return Report(
+        title="the ledger: a run of one release (reserve, charge, settle, end: each on disk), proofs, opening, verify",
+        columns=(
+            "entries",
+            "a run, ms",
+            f"÷ {SQLITE}",
+            "inclusion, ms",
+            "consistency, ms",
+            f"excerpt of {EVENT.times} charges, ms",
+            "opening, ms",
+            "verify, s",
+            "an entry, µs",
+        ),
+        rows=tuple(rows),
+        notes=(
+            "Bare: the same bytes in as many commits with the ledger's own settings, without tree, sums or rules.",
+            "Filled in large transactions with entries that the ledger's own rules admitted one by one"
+            " (benchmarks/ledger_filling.py); `verify` then computed each of them anew.",
+            "300 employees, a fifth of whom change every 50 runs; a period of 500 runs, of which a cap holds 300.",
+            "Verifying ran once for each size, with an empty memory.",
+        ),
+        figures={"sizes": list(measured), SQLITE: bare.to_document()},
+    )

@@ -159,6 +159,6 @@ def _sums(made: MadeUp, group: Group) -> dict[str, SiteSums]:
     clip = float(plan_run(group, settings("bare", ROUNDS)).clip)
     sites = [load_site(folder) for folder in made.sites]
     return {
-        site.name: SiteSums(space, minimized_rows(read_table(site.table), group.contract, sites=[site.name]), clip)
+        site.name: SiteSums(space, minimized_rows(read_table(site.source), group.contract, sites=[site.name]), clip)
         for site in sites
     }

@@ -7,12 +7,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from federation.group import KEYS_FILE, create_group
+from federation.group import ROOTS_FILE, create_group
 from federation.site import create_site
 from federation.training_run import Settings
+from privacy.budget import first_budget
 from records.sample.group import write_sample_group
 
 DELTA: Final = Decimal("0.00001")
+USE_CASE: Final = "retention"
 CAP: Final = Decimal(1000)
 """mu² that each site allows: enough for all runs of a benchmark."""
 
@@ -29,14 +31,15 @@ class MadeUp:
 def made_up(folder: Path) -> MadeUp:
     """Write the group under `folder`."""
     sample = write_sample_group(folder / "exports")
+    budget = first_budget(CAP, DELTA, (USE_CASE,))
     places = [
-        create_site(folder / "sites" / str(n), site.name, site.table, sample.contract, CAP, DELTA)
+        create_site(folder / "sites" / str(n), site.name, site.table, sample.contract, budget)
         for n, site in enumerate(sample.sites)
     ]
     create_group(folder / "group", sample.contract, places)
-    return MadeUp(folder / "group", folder / "group" / KEYS_FILE, tuple(place.folder for place in places))
+    return MadeUp(folder / "group", folder / "group" / ROOTS_FILE, tuple(place.folder for place in places))
 
 
 def settings(run: str, rounds: int) -> Settings:
     """A retention run at epsilon 1."""
-    return Settings(run, "retention", Decimal(1), DELTA, "local", rounds)
+    return Settings(run, USE_CASE, Decimal(1), DELTA, "local", rounds)

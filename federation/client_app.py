@@ -15,8 +15,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from federation import messages
-from federation.guard import Guard, Request, guard_at
-from federation.site import load_site
+from federation.guard import Guard, guard_at
 from privacy.errors import InputError, KithError
 
 REFUSED: Final = 1000
@@ -28,35 +27,51 @@ app = ClientApp()
 @app.train()
 def contribute(message: Message, context: Context) -> Message:
     """Pass one request to the guard and its sealed bytes back."""
-    return _answer(message, lambda: messages.contribution_record(_guard(context).contribute(_request(message))))
+
+    def answer(guard: Guard) -> RecordDict:
+        return messages.contribution_record(guard.contribute(messages.read_request(message.content)))
+
+    return _answer(message, context, answer)
 
 
 @app.query()
 def finish(message: Message, context: Context) -> Message:
     """End the run at this site and fetch the ledger's proof of it."""
 
-    def answer() -> RecordDict:
-        excerpt = _guard(context).finish(messages.read_finish(message.content))
-        return messages.excerpt_record(excerpt, load_site(_folder(context)).name)
+    def answer(guard: Guard) -> RecordDict:
+        finished = guard.finish(messages.read_finish(message.content))
+        return messages.finished_record(finished.excerpt, guard.name, finished.held)
 
-    return _answer(message, answer)
+    return _answer(message, context, answer)
 
 
-def _answer(message: Message, work: Callable[[], RecordDict]) -> Message:
+@app.query("consistency")
+def consistency(message: Message, context: Context) -> Message:
+    """Fetch proofs that the site's ledger continues what other sites have seen of it."""
+
+    def answer(guard: Guard) -> RecordDict:
+        return messages.proofs_record(guard.name, guard.prove(messages.read_spans(message.content)))
+
+    return _answer(message, context, answer)
+
+
+@app.query("witness")
+def witness(message: Message, context: Context) -> Message:
+    """Show the site the other sites' checkpoints, and fetch its cosignatures."""
+
+    def answer(guard: Guard) -> RecordDict:
+        return messages.cosigned_record(guard.name, guard.witness(*messages.read_shown(message.content)))
+
+    return _answer(message, context, answer)
+
+
+def _answer(message: Message, context: Context, work: Callable[[Guard], RecordDict]) -> Message:
     try:
-        return Message(work(), reply_to=message)
+        return Message(work(guard_at(_folder(context))), reply_to=message)
     except KithError as error:
         return Message(Error(code=REFUSED, reason=str(error)), reply_to=message)
     except Exception as error:  # its text may hold a person's value
         return Message(Error(code=REFUSED, reason=f"site: unforeseen {type(error).__name__}"), reply_to=message)
-
-
-def _request(message: Message) -> Request:
-    return messages.read_request(message.content)
-
-
-def _guard(context: Context) -> Guard:
-    return guard_at(_folder(context))
 
 
 def _folder(context: Context) -> Path:

@@ -17,11 +17,22 @@ app = typer.Typer()
 @app.command()
 def train(
     group: Annotated[Path, typer.Option(help="The coordinator's folder: contract.toml, keys.json, coordinator.pem.")],
-    site: Annotated[list[Path], typer.Option(help="A site's folder (site.toml, key.pem, ledger.sqlite); repeat.")],
+    site: Annotated[list[Path], typer.Option(help="A site's folder (site.toml and its keys); repeat.")],
     epsilon: Annotated[str, typer.Option(help="Budget of the run for each employee, at delta.")],
     delta: Annotated[str, typer.Option(help="Probability, well below one in the number of people.")],
     use_case: Annotated[str, typer.Option(help="The purpose.")] = "retention",
     trust: Annotated[str, typer.Option(help="local; secure-sum is not yet to be had.")] = "local",
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure at the end, on the same budget: evaluation, head-count, fairness-TRAIT; repeat."),
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option(help="An audit of exactly this plan (kith audit --json), to go into the release.")
+    ] = None,
+    prior: Annotated[Path | None, typer.Option(help="The release that this one follows.")] = None,
+    float64: Annotated[
+        bool, typer.Option("--float64", help="Ask for floating-point noise: faster; the certificate says so.")
+    ] = False,
     run: Annotated[str, typer.Option(help="The run's id; a new one if none.")] = "",
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -43,7 +54,13 @@ def train(
         from federation.embedded import run_embedded
         from federation.training_run import Settings
 
-        settings = Settings(name, use_case, *amounts, trust)
+        settings = Settings(
+            *(name, use_case, *amounts, trust),
+            measures=tuple(measure or ()),
+            float64=float64,
+            audit=audit,
+            prior=prior,
+        )
         try:
             release = run_embedded(group, site, settings, runs / name, progress)
         except Refused as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,22 +19,26 @@ from typing import Any, Final
 import numpy as np
 
 from federation.embedded import run_embedded
-from federation.group import KEYS_FILE, create_group
-from federation.site import create_site
+from federation.group import ROOTS_FILE, create_group
+from federation.site import Site, create_site
 from federation.training_run import Settings
 from models.evaluation import auc, fit_noisy, fit_pooled
 from models.explanation import explain
 from models.features import GRID, FeatureSpace
-from models.planning import gradient_clip, plan_at_epsilon
+from models.planning import EVALUATION, HEAD_COUNT, gradient_clip, plan_at_epsilon
 from models.release import SHARED, Release, read_release
 from models.training import SiteSums
 from privacy.accounting import mu_squared_for
+from privacy.budget import first_budget
 from privacy.certificate import Certificate, open_certificate
 from privacy.errors import Refused
+from privacy.fields import to_base64
+from privacy.measures_file import GROUP, Figure, Measures
 from privacy.plan import written
 from privacy.randomness import secure_source
 from privacy.release_files import CERTIFICATE
-from privacy.trust_roots import TrustRoots
+from privacy.release_files import MEASURES as MEASURES_FILE
+from privacy.signing import create_key
 from records.contract import Contract, load_contract
 from records.intake import ingest_file
 from records.minimize import MinimizedRows, minimized_rows
@@ -48,7 +53,10 @@ USE_CASE: Final = "retention"
 EPSILON: Final = Decimal("1")
 DELTA: Final = Decimal("0.00001")
 YEARLY_EPSILON: Final = Decimal("3")
-"""Each made-up site's ledger is capped at the mu² of this epsilon."""
+"""Each made-up site's budget is the mu² of this epsilon for every employee and year."""
+MEASURES: Final = (EVALUATION, HEAD_COUNT)
+OFFICERS: Final = 2
+"""Of each site: together they decide its next budget."""
 OTHERS: Final = 4
 """How many further groups are drawn to measure on, each as large as the one that trains."""
 RECORDS: Final = "records"
@@ -80,10 +88,15 @@ class SiteIntake:
 
 @dataclass(frozen=True)
 class SiteFigures:
-    """One site's line of the demonstration's table; AUC on people who are in no records, without noise."""
+    """One site's line of the demonstration's table; AUC on people who are in no records, without noise.
+
+    Attributes:
+        without_budget: people whose own budget did not hold the run; a site is told this and tells nobody.
+    """
 
     site: str
     people: int
+    without_budget: int
     mu2: str
     epsilon: str
     auc_local: float
@@ -94,7 +107,10 @@ class SiteFigures:
 
 @dataclass(frozen=True)
 class Demonstrated:
-    """What a demonstration leaves: a release, the keys to pin, its figures, and a person to recommend something for."""
+    """What a demonstration leaves: a release, the keys to pin, its figures, and a person to recommend something for.
+
+    `measured` is what the release's own measures.json says of the group: with noise, charged, and fit to be shown.
+    """
 
     run: str
     folder: Path
@@ -103,6 +119,7 @@ class Demonstrated:
     certificate: Certificate
     intake: tuple[SiteIntake, ...]
     sites: tuple[SiteFigures, ...]
+    measured: tuple[Figure, ...]
     person: dict[str, Any]
 
     @property
@@ -121,6 +138,7 @@ class Demonstrated:
             "mu2": cost.mu2,
             "intake": [asdict(site) | {"folder": str(site.folder)} for site in self.intake],
             "sites": [asdict(site) for site in self.sites],
+            "measured": [asdict(figure) for figure in self.measured],
             "figures": "AUC on made-up people who are in no records; only a demonstration may show it uncharged",
         }
 
@@ -136,14 +154,15 @@ def demonstrate(folder: Path, run: str, seed: int, progress: Progress) -> Demons
     contract = load_contract(exports.contract)
     taken = [_taken_in(site, folder / "sites" / str(n), contract, progress) for n, site in enumerate(exports.sites)]
     intake, tables = tuple(site for site, _ in taken), [table for _, table in taken]
-    release, keys, certificate = _trained(folder, run, exports, intake, progress)
+    release, keys, certificate, without_budget = _trained(folder, run, exports, intake, progress)
     model = read_release(release)
     others = _others(folder / "others", seed, contract)
     rows = minimized_rows(joined(tables, "sample group"), contract)
-    figures = _measured(rows, contract, model, others, certificate, progress)
-    return Demonstrated(
-        run, folder, release, keys, certificate, intake, figures, _person(model, contract, rows, tables, intake)
-    )
+    figures = _measured(rows, contract, model, others, certificate, without_budget, progress)
+    told = Measures.from_bytes((release / MEASURES_FILE).read_bytes())
+    measured = tuple(figure for figure in told.figures if figure.scope == GROUP)
+    person = _person(model, contract, rows, tables, intake)
+    return Demonstrated(run, folder, release, keys, certificate, intake, figures, measured, person)
 
 
 def _taken_in(exports: SiteExports, folder: Path, contract: Contract, progress: Progress) -> tuple[SiteIntake, Table]:
@@ -174,19 +193,30 @@ def _taken_in(exports: SiteExports, folder: Path, contract: Contract, progress: 
 
 def _trained(
     folder: Path, run: str, exports: SampleExports, intake: tuple[SiteIntake, ...], progress: Progress
-) -> tuple[Path, Path, Certificate]:
-    """A release of the whole group, the keys to pin, and the certificate."""
+) -> tuple[Path, Path, Certificate, dict[str, int]]:
+    """A release of the whole group, the keys to pin, the certificate, and who had no budget left, by site."""
     contract = exports.contract.resolve()
-    cap = Decimal(written(mu_squared_for(YEARLY_EPSILON, DELTA)))
-    places = [
-        create_site(site.folder.parent, site.site, site.folder.resolve(), contract, cap, DELTA) for site in intake
-    ]
-    create_group(folder / "group", contract, places)
-    settings = Settings(run, USE_CASE, EPSILON, DELTA, "local")
+    places = [_made(folder, n, site, contract) for n, site in enumerate(intake)]
+    group = create_group(folder / "group", contract, places)
+    settings = Settings(run, USE_CASE, EPSILON, DELTA, "local", measures=MEASURES)
     release = run_embedded(folder / "group", [site.folder for site in places], settings, folder, progress)
-    keys = folder / "group" / KEYS_FILE
-    certificate, _ = open_certificate((release / CERTIFICATE).read_bytes(), TrustRoots.read(keys).coordinator)
-    return release, keys, certificate
+    certificate, _ = open_certificate((release / CERTIFICATE).read_bytes(), group.keys.trusted().coordinator)
+    without_budget = {}
+    for site in places:
+        with closing(site.open_ledger()) as ledger:
+            without_budget[site.name] = ledger.reservation(run).left_out
+    return release, folder / "group" / ROOTS_FILE, certificate, without_budget
+
+
+def _made(folder: Path, n: int, intake: SiteIntake, contract: Path) -> Site:
+    """A site over the records that were taken in, under a budget for this year that two officers can renew."""
+    keys = folder / "officers" / str(n)
+    keys.mkdir(parents=True)
+    officers = [to_base64(create_key(keys / f"{number}.pem").public) for number in range(1, OFFICERS + 1)]
+    cap = Decimal(written(mu_squared_for(YEARLY_EPSILON, DELTA)))
+    year = str(datetime.now(UTC).year)
+    budget = first_budget(cap, DELTA, (USE_CASE,), year, officers)
+    return create_site(intake.folder.parent, intake.site, intake.folder.resolve(), contract, budget)
 
 
 def _others(folder: Path, seed: int, contract: Contract) -> MinimizedRows:
@@ -202,6 +232,7 @@ def _measured(
     model: Release,
     others: MinimizedRows,
     certificate: Certificate,
+    without_budget: Mapping[str, int],
     progress: Progress,
 ) -> tuple[SiteFigures, ...]:
     space = FeatureSpace.from_contract(contract)
@@ -226,6 +257,7 @@ def _measured(
             SiteFigures(
                 site=site.name,
                 people=len(np.unique(own.employee)),
+                without_budget=without_budget[site.name],
                 mu2=certificate.cost.mu2,
                 epsilon=certificate.cost.epsilon,
                 **{name: round(auc(others.label[here], score), 4) for name, score in scores.items()},

@@ -17,7 +17,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from federation import client_app
 from federation.group import load_group
-from federation.server_app import server_app
+from federation.server_app import config_of, server_app
 from federation.site import load_site
 from federation.training_run import Progress, Settings
 from privacy.errors import InputError
@@ -109,16 +109,7 @@ def run_embedded(
     if names != expected:
         raise InputError(f"sites: expected each of {', '.join(expected)} once, got {', '.join(names) or 'none'}")
     grid = InProcessGrid(client_app.app, folders)
-    config = {
-        "group": str(group),
-        "out": str(out),
-        "run-id": settings.run,
-        "use-case": settings.use_case,
-        "epsilon": str(settings.epsilon),
-        "delta": str(settings.delta),
-        "trust": settings.trust,
-        "rounds": settings.rounds,
-    }
+    config = config_of(settings, group, out)
     context = Context(run_id=RUN, node_id=SERVER, node_config={}, state=RecordDict(), run_config=config)
     server_app(progress)(grid, context)
     return out / "release"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final, TypeVar
 
-from flwr.app import Context
+from flwr.app import Context, UserConfig
 from flwr.serverapp import Grid, ServerApp
 
 from federation.group import load_group
 from federation.training_run import Progress, Settings, train
 from privacy.errors import InputError
 from privacy.plan import decimal
+
+TEXTS: Final = ("group", "use-case", "epsilon", "delta", "trust", "out")
+Setting = TypeVar("Setting", str, int, bool)
 
 
 def server_app(progress: Progress) -> ServerApp:
@@ -25,6 +30,24 @@ def server_app(progress: Progress) -> ServerApp:
     return made
 
 
+def config_of(settings: Settings, group: Path, out: Path) -> UserConfig:
+    """Flower's run configuration that `read_config` reads back."""
+    return {
+        "group": str(group),
+        "out": str(out),
+        "run-id": settings.run,
+        "use-case": settings.use_case,
+        "epsilon": str(settings.epsilon),
+        "delta": str(settings.delta),
+        "trust": settings.trust,
+        "rounds": settings.rounds,
+        "measures": ",".join(settings.measures),
+        "float64": settings.float64,
+        "audit": str(settings.audit or ""),
+        "prior": str(settings.prior or ""),
+    }
+
+
 def read_config(context: Context) -> tuple[Settings, Path, Path]:
     """The run's settings, the group's folder and the run's folder, from Flower's run configuration.
 
@@ -32,24 +55,28 @@ def read_config(context: Context) -> tuple[Settings, Path, Path]:
         InputError: naming a setting that is missing or of another type.
     """
     config = context.run_config
-    texts = {}
-    for name in ("group", "use-case", "epsilon", "delta", "trust", "out"):
-        value = config.get(name)
-        if not isinstance(value, str) or not value:
-            raise InputError(f"run config {name!r}: expected text, got {type(value).__name__}")
-        texts[name] = value
-    rounds = config.get("rounds")
-    if not isinstance(rounds, int):
-        raise InputError(f"run config 'rounds': expected a whole number, got {type(rounds).__name__}")
+    texts = {name: _setting(config, name, str) for name in TEXTS}
+    optional = {name: str(config.get(name) or "") for name in ("measures", "audit", "prior")}
     settings = Settings(
         run=str(config.get("run-id") or f"flower-{context.run_id}"),
         use_case=texts["use-case"],
         epsilon=decimal(texts["epsilon"], "run config 'epsilon'"),
         delta=decimal(texts["delta"], "run config 'delta'"),
         trust=texts["trust"],
-        rounds=rounds,
+        rounds=_setting(config, "rounds", int),
+        measures=tuple(name for name in optional["measures"].split(",") if name),
+        float64=_setting({"float64": False, **config}, "float64", bool),
+        audit=Path(optional["audit"]) if optional["audit"] else None,
+        prior=Path(optional["prior"]) if optional["prior"] else None,
     )
     return settings, Path(texts["group"]), Path(texts["out"])
+
+
+def _setting(config: Mapping[str, object], name: str, kind: type[Setting]) -> Setting:
+    value = config.get(name)
+    if type(value) is not kind or value == "":
+        raise InputError(f"run config {name!r}: expected {kind.__name__}, got {type(value).__name__}")
+    return value
 
 
 def _report(what: str, done: int, steps: int) -> None:

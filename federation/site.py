@@ -1,28 +1,40 @@
 """A site's own folder: what its guard may open, and the limits that only the site sets.
 
-site.toml       name, paths, use cases, and the noise source
+site.toml       name, paths, use cases, the noise source, and where the ledger is if not here
 key.pem         the site's signing key
+marks.key       the secret under which the ledger knows its people
 ledger.sqlite   what its people's privacy has been charged
+roots.json      the group's root keys, as pinned when the site joined
+keys.json       the group's key list, signed by them
+witnessed/      the last checkpoint that the site has seen of every site's ledger, its own included
 """
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import tomli_w
 
+from privacy import ledger_place
+from privacy.budget import Budget
 from privacy.errors import InputError
 from privacy.ledger import Ledger
-from privacy.randomness import OS, SEEDED, NoiseSource, secure_source, seeded_source
+from privacy.marks import MarkKey
+from privacy.plan import DISCRETE, FLOAT64
+from privacy.randomness import OS, SEEDED, NoiseSource, float64_source, secure_source, seeded_source
 from privacy.signing import Signer, create_key, signer_from_uri
+from privacy.witness import WitnessBook
 
 SITE_FILE: Final = "site.toml"
 KEY_FILE: Final = "key.pem"
-LEDGER_FILE: Final = "ledger.sqlite"
+MARKS_FILE: Final = "marks.key"
+ROOTS_FILE: Final = "roots.json"
+KEYS_FILE: Final = "keys.json"
+WITNESSED: Final = "witnessed"
 MAX_BYTES: Final = 1 << 16
 
 
@@ -37,6 +49,9 @@ class Site:
         contract: where the group's contract is.
         use_cases: purposes the site takes part in.
         noise: "os", or "seeded-for-tests:<seed>", which every receipt then says and every verifier refuses.
+        ledger: URL of the ledger's database, a file's path in it relative to the folder, or "env:NAME" for one in an
+            environment variable; "" for ledger.sqlite.
+        float64: whether plans with floating-point noise are served; certificates say where it was used.
     """
 
     folder: Path
@@ -45,54 +60,90 @@ class Site:
     contract: Path
     use_cases: tuple[str, ...]
     noise: str
+    ledger: str = ""
+    float64: bool = False
 
     @property
     def signer(self) -> Signer:
         """The site's signing key."""
         return signer_from_uri(f"file:{self.folder / KEY_FILE}")
 
+    @property
+    def marks(self) -> MarkKey:
+        """The key of its employees' marks.
+
+        Raises:
+            InputError: if the file is missing, open to others, or no key.
+        """
+        return MarkKey.read(self.folder / MARKS_FILE)
+
+    @property
+    def witnessed(self) -> WitnessBook:
+        """What it has seen of sites' ledgers, its own included."""
+        return WitnessBook(self.folder / WITNESSED)
+
+    @property
+    def ledger_address(self) -> Path | str:
+        """Where its ledger is."""
+        return ledger_place.beside(self.folder, self.ledger)
+
     def open_ledger(self) -> Ledger:
         """The site's ledger, which must exist: a missing one is no empty one.
 
         Raises:
-            InputError: if it is not there or not a ledger.
+            InputError: if it is not there, not a ledger, another site's, or was opened for another key of marks.
         """
-        return Ledger.open(self.folder / LEDGER_FILE)
+        ledger = Ledger.open(self.ledger_address)
+        try:
+            ledger.check_owner(self.name, self.marks.fingerprint)
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
 
-    def noise_source(self) -> NoiseSource:
-        """Where this site's noise comes from.
+    def noise_source(self, mechanism: str = DISCRETE) -> NoiseSource:
+        """Where this site's noise of a plan's mechanism comes from.
 
         Raises:
             KithError: if the secure source can not be had.
             InputError: if `noise` names no source.
         """
         if self.noise == OS:
-            return secure_source()
+            return float64_source() if mechanism == FLOAT64 else secure_source()
         name, _, seed = self.noise.partition(":")
         if name == SEEDED and seed.isdecimal() and len(seed) <= 9:
-            return seeded_source(int(seed))
+            return seeded_source(int(seed), mechanism)
         raise InputError(f"{self.folder / SITE_FILE}, noise: expected {OS!r}, got {self.noise!r:.60}")
 
 
 def create_site(
-    folder: Path, name: str, source: Path, contract: Path, mu_squared_cap: Decimal, delta: Decimal, noise: str = OS
+    folder: Path,
+    name: str,
+    source: Path,
+    contract: Path,
+    budget: Budget,
+    noise: str = OS,
+    ledger: str = "",
 ) -> Site:
-    """A new site: its folder with a key and an empty ledger under a cap on mu².
+    """A new site: its folder with its keys, and an empty ledger under this budget; it takes part in all its use cases.
 
     Raises:
-        InputError: if the folder already holds a key or a ledger.
+        InputError: if the folder already holds a key or a ledger, or `ledger` names a database that can not be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     create_key(folder / KEY_FILE)
-    Ledger.create(folder / LEDGER_FILE, name, mu_squared_cap, delta).close()
-    document = {
+    marks = MarkKey.create(folder / MARKS_FILE).fingerprint
+    Ledger.create(ledger_place.beside(folder, ledger), name, budget, marks=marks).close()
+    document: dict[str, Any] = {
         "name": name,
         "source": str(source),
         "contract": str(contract),
-        "use_cases": ["retention"],
+        "use_cases": [case for group in budget.groups for case in group.use_cases],
         "noise": noise,
     }
+    if ledger:
+        document["ledger"] = ledger
     (folder / SITE_FILE).write_text(tomli_w.dumps(document), encoding="utf-8")
     return load_site(folder)
 
@@ -114,17 +165,24 @@ def load_site(folder: Path) -> Site:
             contract=folder / _text(fields.pop("contract")),
             use_cases=tuple(_text(case) for case in fields.pop("use_cases")),
             noise=_text(fields.pop("noise")),
+            ledger=_text(fields.pop("ledger")) if "ledger" in fields else "",
+            float64=_flag(fields.pop("float64", False)),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected a site's file, got {type(error).__name__}") from None
     if fields:
-        raise InputError(
-            f"{path}: expected only name, source, contract, use_cases, noise; got {', '.join(fields)[:80]}"
-        )
+        known = ", ".join(field.name for field in dataclasses.fields(Site) if field.name != "folder")
+        raise InputError(f"{path}: expected only {known}; got {', '.join(fields)[:80]}")
     return site
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 4096:
+        raise TypeError
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
         raise TypeError
     return value

@@ -39,7 +39,7 @@ class _Halved:
 
     def __init__(self, source: NoiseSource) -> None:
         self._source = source
-        self.name = source.name
+        self.name, self.mechanism = source.name, source.mechanism
 
     def gaussian(self, size: int, deviation: int, label: bytes) -> Integers:
         return self._source.gaussian(size, deviation // 2, label)

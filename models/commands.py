@@ -1,4 +1,4 @@
-"""`kith evaluate`: what federation would give on a table at a budget."""
+"""`kith evaluate`, what federation would give on a table at a budget, and the other commands of this package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from models import audit_command
+from models import audit_command, plan_command
 from privacy.errors import InputError
 from privacy.terminal import console
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from models.evaluation import Evaluation
 
 app = typer.Typer()
-app.add_typer(audit_command.app)
+for _module in (audit_command, plan_command):
+    app.add_typer(_module.app)
 
 
 @app.command()

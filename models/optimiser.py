@@ -61,11 +61,17 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Fit:
-    """What a run has learned: the group's scorer and one per site, in one public basis."""
+    """What a run has learned: the group's scorer and one per site, in one public basis.
+
+    Attributes:
+        strength: standard deviation of a site's own differences, by empirical Bayes.
+        spread: standard deviation of the shared scores over people, as the released moments tell it.
+    """
 
     shared: AdditiveScorer
     personal: Mapping[str, AdditiveScorer]
     strength: float
+    spread: float
 
 
 class Optimiser:
@@ -158,7 +164,7 @@ class Optimiser:
             own = self._basis @ (self._shrinkage(strength, spectra[name], noise) * residual)
             spread = variances + self._posterior(strength, spectra[name], noise)
             personal[name] = self._scorer(self.weights + own, spread)
-        return Fit(self._scorer(self.weights, variances), personal, strength)
+        return Fit(self._scorer(self.weights, variances), personal, strength, self._scores_here()[1])
 
     def _forget(self) -> None:
         self._looks = 0
@@ -171,11 +177,15 @@ class Optimiser:
         weights[0] = self._link.centre(rate)
         return weights
 
-    def _curve_here(self) -> Curve:
-        """The link's curve over the scores that people have under the current weights, as the moments tell them."""
+    def _scores_here(self) -> tuple[float, float]:
+        """Mean and standard deviation of people's scores under the current weights, as the moments tell them."""
         mean = float(self.weights @ self._typical)
         square = float(self._eigenvalues @ (self._basis.T @ self.weights) ** 2) / self._count
-        return self._link.curve(mean, math.sqrt(max(0.0, square - mean * mean)))
+        return mean, math.sqrt(max(0.0, square - mean * mean))
+
+    def _curve_here(self) -> Curve:
+        """The link's curve over those scores."""
+        return self._link.curve(*self._scores_here())
 
     def _scorer(self, weights: Vector, variances: Vector) -> AdditiveScorer:
         return AdditiveScorer(self._space, weights, variances, self._basis, self._typical)

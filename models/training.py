@@ -31,7 +31,14 @@ from scipy.special import expit
 from torch import nn
 
 from models.features import GRID, LOGISTIC, FeatureSpace
-from models.planning import GRADIENT_GRID, LARGEST_WEIGHT, MOMENTS_GRID, RESIDUAL_GRID, upper_triangle
+from models.planning import (
+    GRADIENT_GRID,
+    LARGEST_WEIGHT,
+    MOMENTS_GRID,
+    RESIDUAL_GRID,
+    WEIGHT_STEP,
+    upper_triangle,
+)
 from privacy.errors import InputError
 from records.minimize import MinimizedRows
 
@@ -42,8 +49,6 @@ ROWS_AT_ONCE: Final = 1 << 16
 """Rows per exact matrix product: bounds the memory of second moments, never their value."""
 EXACT: Final = 2**53
 RESIDUAL_STEP: Final = 2.0**-RESIDUAL_GRID
-WEIGHT_STEP: Final = 2.0**-24
-"""A score is a sum of at most R² <= 2001 features of 2**-10 times such weights: below 2**53 of its steps."""
 FINE_STEP: Final = 2.0**-30
 """Residuals before clipping: an employee's gradient is exact in steps of 2**-40, whatever the order of the rows."""
 

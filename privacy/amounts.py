@@ -6,14 +6,16 @@ releases so rounded. A written amount is therefore never below the true one, and
 
 from __future__ import annotations
 
+import re
 from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 from typing import Final
 
 from privacy.errors import InputError
-from privacy.plan import GaussianSum, Plan, decimal, written
+from privacy.plan import GaussianSum, Plan, written
 
 MAX_CHARACTERS: Final = 64
+_PLAIN: Final = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 _EXACT: Final = Context(prec=200, traps=[Inexact])
 
 
@@ -49,7 +51,15 @@ def from_text(text: str, where: str) -> Fraction:
     Raises:
         InputError: for anything else, another writing of the same amount included.
     """
-    value = Fraction(decimal(text, where))
-    if value < 0 or to_text(value) != text:
+    check_text(text, where)
+    return Fraction(Decimal(text))
+
+
+def check_text(text: str, where: str) -> None:
+    """Return if `to_text` may have written that.
+
+    Raises:
+        InputError: if not.
+    """
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS or not _PLAIN.fullmatch(text):
         raise InputError(f"{where}: expected a plain decimal from 0 on without trailing zeros, got otherwise")
-    return value

@@ -1,46 +1,75 @@
 """The signed statement of what a release cost, to whom: the coordinator's signature over all other files of a release.
 
-It states no count of people and nothing else that data decided: its figures follow from the plan and the ledgers.
+It states no count of people and nothing else that data decided: its figures follow from the plan and the ledgers. What
+only the coordinator can say (which contract, which code, in which environment) is its word, and `privacy.verify` says
+so. Every number is a whole one or a decimal string in one writing; a certificate is read only as it was written.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
-from privacy import amounts, fields, statement
+from privacy import amounts, canonical, fields, statement
+from privacy import certificate_fields as read
 from privacy.cost import Cost
 from privacy.errors import InputError
 from privacy.ledger_excerpt import VerifiedExcerpt
-from privacy.plan import GaussianSum, Plan, decimal
+from privacy.measures_file import measures_of
+from privacy.plan import GaussianSum, Plan, SiteBound, decimal
 from privacy.signing import Signer, Verifier
 from privacy.statement import Statement, Subject
+
+NO_TUNING: Final = "none: settings follow a public rule"
+"""What `tuning` says where no setting was chosen by looking at data."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteAccount:
-    """What the worst-off employee of a site had spent and has spent now, and the site's tree head then.
+    """What a site's ledger had charged before this run's charges, and with them. All amounts are mu².
 
     Attributes:
         site: name of the site.
         keyid: the site's key.
-        cap: most mu² that the site's ledger charges anyone.
-        spent_before: mu² charged apart from this run.
-        spent_after: mu² charged with it.
+        people_at_most: the declared bound on its head count, never the true count.
+        budget: number of the budget that the run was reserved under; 0 is the ledger's first.
+        period: period of that budget, from 0: a new one is a reset of what counts against the cap.
+        label: what the period is called, e.g. "2026".
+        group: the purpose group that the use case is charged to.
+        cap: most that anyone is charged in the period.
+        group_cap: most that anyone is charged in the period for uses of that group.
+        total_before, total_after: everything charged in the period; nobody was charged more.
+        worst_before, worst_after: of the worst-off employee: the total, or the cap if that is less.
+        group_before, group_after: everything charged in the period for uses of that group.
+        lifetime: everything charged over all periods, with this run.
         size: entries in the site's ledger at its checkpoint.
         root: the checkpoint's root hash (hex).
+        witnesses: the other sites that signed this checkpoint, in order: they hold it.
     """
 
     site: str
     keyid: str
+    people_at_most: int
+    budget: int
+    period: int
+    label: str
+    group: str
     cap: str
-    spent_before: str
-    spent_after: str
+    group_cap: str
+    total_before: str
+    total_after: str
+    worst_before: str
+    worst_after: str
+    group_before: str
+    group_after: str
+    lifetime: str
     size: int
     root: str
+    witnesses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +82,64 @@ class Mechanism:
     neighbours: str
     mechanism: str
     trust: str
+    clip: str
     events: tuple[GaussianSum, ...]
 
     @classmethod
     def of(cls, plan: Plan) -> Mechanism:
         """The mechanism of `plan`; `plan` is its digest there."""
-        return cls(plan.use_case, plan.digest, plan.unit, plan.neighbours, plan.mechanism, plan.trust, plan.events)
+        of_run = (plan.unit, plan.neighbours, plan.mechanism, plan.trust, plan.clip)
+        return cls(plan.use_case, plan.digest, *of_run, plan.events)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSummary:
+    """What an audit of the plan showed; the whole of it is the release's audit.json.
+
+    Attributes:
+        epsilon: lower bound that the stated attack proves, at the plan's delta.
+        confidence: of that bound.
+        attack: name of the stated attack.
+        bound: the form of the bound.
+        runs: trainings.
+        seed: of the audit's made-up people and noise.
+        refuted: whether the plan costs more than it claims.
+        sha256: of audit.json (hex).
+    """
+
+    epsilon: str
+    confidence: str
+    attack: str
+    bound: str
+    runs: int
+    seed: int
+    refuted: bool
+    sha256: str
+
+    @classmethod
+    def of(cls, data: bytes) -> AuditSummary:
+        """The summary of audit.json, as it is there: whether it is so is for the verifier.
+
+        Raises:
+            InputError: if `data` holds no audit.
+        """
+        where = "audit.json"
+        document = canonical.from_bytes(data, where)
+        try:
+            stated = document["lower_bound"]
+            facts = {name: stated[name] for name in ("epsilon", "confidence", "attack", "bound")}
+            facts |= {"runs": document["runs"], "seed": document["twin"]["seed"], "refuted": document["refuted"]}
+        except (KeyError, TypeError):
+            raise InputError(f"{where}: expected an audit with a lower bound, got otherwise") from None
+        return _audit({**facts, "sha256": hashlib.sha256(data).hexdigest()}, where)
+
+
+@dataclass(frozen=True, slots=True)
+class KeysUsed:
+    """The key list that a release carries: its number, and the sha256 (hex) of keys.json."""
+
+    number: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,37 +148,82 @@ class Certificate:
 
     Attributes:
         run: id of the run.
+        contract: sha256 (hex) of the group's contract.toml.
         mechanism: what ran.
         cost: what it cost each employee.
         accounts: one per site, in the plan's order.
+        tuning: how settings were chosen; `NO_TUNING`, or what was charged for it.
+        side_outputs: names of the plan's measures, events beyond the model's own, in the plan's order.
+        audit: what an empirical audit showed, or None if there was none.
         noise: name of the source of noise of all sites.
         code: sha256 (hex) of the coordinator's code.
+        environment: versions of what computed it, by name (python, torch, ...).
+        image: digest of the container, "sha256:" and 64 hexadecimal digits, or None outside one.
         coordinator: the coordinator's keyid.
+        keys: the key list of the release.
+        prior: sha256 (hex) of the prior release's certificate file, or None for a first one.
         issued_at: UTC seconds by the coordinator's clock.
         not_covered: what the statement does not protect against, in words; never empty.
     """
 
     run: str
+    contract: str
     mechanism: Mechanism
     cost: Cost
     accounts: tuple[SiteAccount, ...]
+    tuning: str
+    side_outputs: tuple[str, ...]
+    audit: AuditSummary | None
     noise: str
     code: str
+    environment: Mapping[str, str]
+    image: str | None
     coordinator: str
+    keys: KeysUsed
+    prior: str | None
     issued_at: int
     not_covered: tuple[str, ...]
 
 
-_NAMES: Final = tuple(field.name for field in dataclasses.fields(Certificate))
+def side_outputs(plan: Plan) -> tuple[str, ...]:
+    """Names of the plan's events that are not for the model itself, in order."""
+    return tuple(event.name for event in measures_of(plan))
 
 
-def account(site: str, keyid: str, excerpt: VerifiedExcerpt) -> SiteAccount:
-    """A site's account at its checkpoint: what was spent after the run's last charge, and without the run's charges."""
-    charges = list(excerpt.charges.values())
-    after = amounts.from_text(charges[-1].spent, f"ledger of {site}")
-    before = after - sum((Fraction(one.mu2) for one in charges), Fraction(0))
-    figures = (excerpt.opened.cap, amounts.to_text(before), amounts.to_text(after))
-    return SiteAccount(site, keyid, *figures, excerpt.head.size, excerpt.head.root.hex())
+def account(bound: SiteBound, keyid: str, excerpt: VerifiedExcerpt, witnesses: Collection[str]) -> SiteAccount:
+    """A site's account at its checkpoint: what was charged with the run's last charge, and without the run's charges.
+
+    Args:
+        bound: the site and its declared bound, as the plan has them.
+        keyid: of the site's key.
+        excerpt: what the site showed of its ledger.
+        witnesses: the other sites that signed its checkpoint.
+    """
+    last = list(excerpt.charges.values())[-1]
+    charged = sum((Fraction(one.mu2) for one in excerpt.charges.values()), Fraction(0))
+    budget, group = excerpt.budget, excerpt.budget.group_of(excerpt.reserved.use_case)
+    total, of_group, cap = Fraction(last.spent), Fraction(last.group_spent), Fraction(budget.cap)
+    return SiteAccount(
+        site=bound.name,
+        keyid=keyid,
+        people_at_most=bound.people_at_most,
+        budget=budget.number,
+        period=budget.period,
+        label=budget.label,
+        group=group.name,
+        cap=budget.cap,
+        group_cap=group.cap,
+        total_before=amounts.to_text(total - charged),
+        total_after=last.spent,
+        worst_before=amounts.to_text(min(cap, total - charged)),
+        worst_after=amounts.to_text(min(cap, total)),
+        group_before=amounts.to_text(of_group - charged),
+        group_after=last.group_spent,
+        lifetime=last.lifetime,
+        size=excerpt.head.size,
+        root=excerpt.head.root.hex(),
+        witnesses=tuple(sorted(witnesses)),
+    )
 
 
 def issue(certificate: Certificate, subjects: Sequence[Subject], signer: Signer) -> bytes:
@@ -108,8 +234,8 @@ def issue(certificate: Certificate, subjects: Sequence[Subject], signer: Signer)
     """
     if signer.keyid != certificate.coordinator:
         raise InputError(f"certificate: expected signer {certificate.coordinator[:16]}, got {signer.keyid[:16]}")
-    predicate = dataclasses.asdict(certificate)
-    predicate["cost"]["epsilons"] = dict(certificate.cost.epsilons)
+    predicate = dataclasses.asdict(dataclasses.replace(certificate, environment=dict(certificate.environment)))
+    predicate["cost"] = read.cost_document(certificate.cost)
     return statement.seal(Statement(tuple(subjects), statement.CERTIFICATE, predicate), signer)
 
 
@@ -122,64 +248,74 @@ def open_certificate(data: bytes, verifier: Verifier) -> tuple[Certificate, dict
     """
     where = "certificate"
     opened = statement.unseal(data, verifier, statement.CERTIFICATE, where)
-    document = fields.exactly(dict(opened.predicate), _NAMES, where)
+    document = fields.exactly(dict(opened.predicate), read.names(Certificate), where)
+    keys = fields.exactly(document["keys"], read.names(KeysUsed), f"{where}, keys")
     certificate = Certificate(
-        run=fields.text(document["run"], f"{where}, run", 200),
+        run=fields.text(document["run"], f"{where}, run", read.MAX_NAME),
+        contract=fields.digest(document["contract"], f"{where}, contract"),
         mechanism=_mechanism(document["mechanism"], f"{where}, mechanism"),
-        cost=_cost(document["cost"], f"{where}, cost"),
+        cost=read.cost(document["cost"], f"{where}, cost"),
         accounts=tuple(_account(one, f"{where}, accounts") for one in fields.items(document["accounts"], where)),
-        noise=fields.text(document["noise"], f"{where}, noise", 200),
+        tuning=fields.text(document["tuning"], f"{where}, tuning"),
+        side_outputs=read.texts(document["side_outputs"], f"{where}, side_outputs"),
+        audit=None if document["audit"] is None else _audit(document["audit"], f"{where}, audit"),
+        noise=fields.text(document["noise"], f"{where}, noise", read.MAX_NAME),
         code=fields.digest(document["code"], f"{where}, code"),
+        environment=read.environment(document["environment"], f"{where}, environment"),
+        image=None if document["image"] is None else read.image(document["image"], f"{where}, image"),
         coordinator=fields.digest(document["coordinator"], f"{where}, coordinator"),
+        keys=KeysUsed(
+            fields.whole(keys["number"], f"{where}, keys, number"), fields.digest(keys["sha256"], f"{where}, keys")
+        ),
+        prior=None if document["prior"] is None else fields.digest(document["prior"], f"{where}, prior"),
         issued_at=fields.whole(document["issued_at"], f"{where}, issued_at"),
-        not_covered=_not_covered(document["not_covered"], f"{where}, not_covered"),
+        not_covered=read.texts(document["not_covered"], f"{where}, not_covered"),
     )
+    if not certificate.not_covered:
+        raise InputError(f"{where}, not_covered: expected something that the statement does not cover, got nothing")
     return certificate, {one.name: one.sha256 for one in opened.subjects}
 
 
-def _not_covered(value: Any, where: str) -> tuple[str, ...]:
-    words = tuple(fields.text(one, where) for one in fields.items(value, where))
-    if not words:
-        raise InputError(f"{where}: expected something that the statement does not cover, got nothing")
-    return words
-
-
 def _mechanism(value: Any, where: str) -> Mechanism:
-    names = [field.name for field in dataclasses.fields(Mechanism)]
+    names = read.names(Mechanism)
     document = fields.exactly(value, names, where)
-    events = tuple(_event(one, f"{where}, events") for one in fields.items(document["events"], where))
+    events = tuple(read.event(one, f"{where}, events") for one in fields.items(document["events"], where))
     texts = {name: fields.text(document[name], f"{where}, {name}") for name in names if name != "events"}
     return Mechanism(**texts, events=events)
 
 
-def _event(value: Any, where: str) -> GaussianSum:
-    document = fields.exactly(value, [field.name for field in dataclasses.fields(GaussianSum)], where)
-    fields.text(document["name"], where)
-    return GaussianSum(**document)
-
-
-def _cost(value: Any, where: str) -> Cost:
-    names = [field.name for field in dataclasses.fields(Cost)]
-    document = fields.exactly(value, names, where)
-    epsilons = document["epsilons"]
-    if not isinstance(epsilons, Mapping):
-        raise InputError(f"{where}, epsilons: expected an object, got otherwise")
-    numbers = {name: _number(document[name], f"{where}, {name}") for name in names if name != "epsilons"}
-    pairs = [(_number(delta, where), _number(epsilon, where)) for delta, epsilon in epsilons.items()]
-    return Cost(**numbers, epsilons=tuple(sorted(pairs, key=lambda pair: decimal(pair[0], where), reverse=True)))
-
-
 def _account(value: Any, where: str) -> SiteAccount:
-    document = fields.exactly(value, [field.name for field in dataclasses.fields(SiteAccount)], where)
-    for name in ("cap", "spent_before", "spent_after"):
-        amounts.from_text(document[name], f"{where}, {name}")
-    fields.text(document["site"], f"{where}, site", 200)
+    names = read.names(SiteAccount)
+    document = fields.exactly(value, names, where)
+    witnesses = read.texts(document["witnesses"], f"{where}, witnesses")
+    if list(witnesses) != sorted(set(witnesses)):
+        raise InputError(f"{where}, witnesses: expected distinct names in order, got otherwise")
+    for name in ("people_at_most", "budget", "period", "size"):
+        fields.whole(document[name], f"{where}, {name}")
     for name in ("keyid", "root"):
         fields.digest(document[name], f"{where}, {name}")
-    fields.whole(document["size"], f"{where}, size")
-    return SiteAccount(**document)
+    for name in ("site", "label", "group"):
+        fields.text(document[name], f"{where}, {name}", read.MAX_NAME)
+    for name in _AMOUNTS:
+        amounts.from_text(document[name], f"{where}, {name}")
+    return SiteAccount(**{**document, "witnesses": witnesses})
 
 
-def _number(value: Any, where: str) -> str:
-    decimal(value, where)
-    return str(value)
+_AMOUNTS: Final = (
+    *("cap", "group_cap", "lifetime"),
+    *(f"{whose}_{when}" for whose in ("total", "worst", "group") for when in ("before", "after")),
+)
+
+
+def _audit(value: Any, where: str) -> AuditSummary:
+    document = fields.exactly(value, read.names(AuditSummary), where)
+    for name in ("epsilon", "confidence"):
+        decimal(document[name], f"{where}, {name}")
+    for name in ("attack", "bound"):
+        fields.text(document[name], f"{where}, {name}", read.MAX_NAME)
+    for name in ("runs", "seed"):
+        fields.whole(document[name], f"{where}, {name}")
+    fields.digest(document["sha256"], f"{where}, sha256")
+    if type(document["refuted"]) is not bool:
+        raise InputError(f"{where}, refuted: expected true or false, got otherwise")
+    return AuditSummary(**document)

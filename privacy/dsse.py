@@ -3,11 +3,14 @@
 Rules:
     1. What is signed is the pre-authentication encoding of type and payload, never the envelope's JSON.
     2. An envelope is read only in its canonical writing (RFC 8785, canonical base64): every changed byte is refused.
-    3. The signatures are exactly those of the keys asked for, one each: none missing, none more.
+    3. `verify`: the signatures are exactly those of the keys asked for, one each: none missing, none more.
+    4. `signed_by`, where any few of many keys are enough: each of the keys signed once at most, and what is signed in
+       their names holds. Signatures of other keys do not count and do no harm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,6 +102,29 @@ def verify(
         except VerificationFailed as error:
             raise VerificationFailed(f"{where}, {error}") from None
     return envelope.payload
+
+
+def signed_by(
+    envelope: Envelope, verifiers: Collection[Verifier], payload_type: str = PAYLOAD_TYPE, where: str = "envelope"
+) -> tuple[Verifier, ...]:
+    """Those of `verifiers` that signed the payload, in the envelope's order (rule 4). It is the caller's to count them.
+
+    Raises:
+        VerificationFailed: if the type is another, one of them signed twice, or a signature in its name does not hold.
+    """
+    if envelope.payload_type != payload_type:
+        raise VerificationFailed(f"{where}: expected payload type {payload_type}, got {envelope.payload_type[:80]!r}")
+    known = {one.keyid: one for one in verifiers}
+    claimed = [one for one in envelope.signatures if one.keyid in known]
+    if len({one.keyid for one in claimed}) != len(claimed):
+        raise VerificationFailed(f"{where}: expected one signature of each key, got two of one")
+    encoded = pae(envelope.payload_type, envelope.payload)
+    for one in claimed:
+        try:
+            known[one.keyid].verify(encoded, one.signature)
+        except VerificationFailed as error:
+            raise VerificationFailed(f"{where}, {error}") from None
+    return tuple(known[one.keyid] for one in claimed)
 
 
 def _signature(value: object, where: str) -> Signature:

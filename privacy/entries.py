@@ -1,53 +1,74 @@
 """The entries of a ledger: each one leaf of canonical JSON in the site's Merkle log.
 
 Amounts are mu² as exact decimal strings. `at` (UTC seconds) is there for people to read: no rule looks at it. No entry
-holds a number of people, a statistic or anything else that data decided.
+holds a number of people, a statistic or anything else that data decided; a `cohort` is the salted digest of
+`privacy.marks`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from privacy import amounts, canonical, fields, plan
+from privacy import amounts, canonical, fields
+from privacy.budget import Budget
 from privacy.errors import InputError
 
-MAX_LEAF: Final = 16_384
+MAX_LEAF: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The first entry, and only it: whose ledger this is, and what each employee may be charged in all.
+    """The first entry, and only it: whose ledger this is, and its first budget.
 
-    `delta` is the delta at which the site reads its cap as an epsilon.
+    `marks` is the fingerprint of the key of its marks (`MarkKey.fingerprint`), null where no site holds it to one.
     """
 
     kind: ClassVar[str] = "open"
     site: str
     origin: str
-    cap: str
-    delta: str
+    budget: Budget
+    at: int
+    marks: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The officers' next budget: the signed decision (`privacy.budget`), in base64."""
+
+    kind: ClassVar[str] = "budget"
+    decision: str
     at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The whole cost of a plan is set aside for a run."""
+    """The whole cost of a plan is set aside for a run, for everyone in the cohort.
+
+    `budget` is the number of the budget that allows it, `group` the budget's group of the use case.
+    """
 
     kind: ClassVar[str] = "reserve"
     run: str
     plan: str
+    use_case: str
+    group: str
+    budget: int
     mu2: str
+    cohort: str
     at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """One release is paid for; written before the data is read.
+    """One release is paid for by everyone in the cohort; written before the data is read.
 
     `index` counts the event's releases, `attempt` the charges of this release (both from 0); `state` is the sha256 of
-    what the coordinator sent; `spent` is everything charged in this ledger up to and with this entry.
+    what the coordinator sent. Up to and with this entry, whoever was in which cohort: `spent` is everything charged in
+    this period, `group_spent` that of the run's group, `lifetime` that of all periods.
     """
 
     kind: ClassVar[str] = "charge"
@@ -58,7 +79,10 @@ class Charged:
     attempt: int
     state: str
     mu2: str
+    cohort: str
     spent: str
+    group_spent: str
+    lifetime: str
     at: int
 
 
@@ -82,16 +106,17 @@ class Ended:
     at: int
 
 
-Entry = Opened | Reserved | Charged | Settled | Ended
-_KINDS: Final[dict[str, type[Entry]]] = {cls.kind: cls for cls in (Opened, Reserved, Charged, Settled, Ended)}
-_WHOLE: Final = frozenset({"index", "attempt", "charge", "at"})
-_DIGESTS: Final = frozenset({"plan", "state", "contribution", "receipt"})
-_AMOUNTS: Final = frozenset({"cap", "mu2", "spent"})
+Entry = Opened | Decided | Reserved | Charged | Settled | Ended
+_KINDS: Final[dict[str, type[Entry]]] = {cls.kind: cls for cls in (Opened, Decided, Reserved, Charged, Settled, Ended)}
+_NAMES: Final = {kind: tuple(field.name for field in dataclasses.fields(cls)) for kind, cls in _KINDS.items()}
 
 
 def to_leaf(entry: Entry) -> bytes:
     """Canonical JSON of an entry."""
-    return canonical.to_bytes({"kind": entry.kind, **asdict(entry)})
+    document = {"kind": entry.kind, **{name: getattr(entry, name) for name in _NAMES[entry.kind]}}
+    if isinstance(entry, Opened):
+        return canonical.to_bytes({**document, "budget": entry.budget.to_document()})
+    return _flat(document)
 
 
 def from_leaf(leaf: bytes, where: str) -> Entry:
@@ -104,21 +129,56 @@ def from_leaf(leaf: bytes, where: str) -> Entry:
     cls = _KINDS.get(str(document.get("kind"))) if isinstance(document, dict) else None
     if cls is None:
         raise InputError(f"{where}: expected an entry of kind {', '.join(_KINDS)}, got otherwise")
-    fields.exactly(document, ("kind", *(field.name for field in dataclasses.fields(cls))), where)
-    entry = cls(**{name: _field(name, value, where) for name, value in document.items() if name != "kind"})
+    fields.exactly(document, ("kind", *_NAMES[cls.kind]), where)
+    entry = cls(*(read(document[name], where + at) for name, at, read in _READERS[cls.kind]))
     if to_leaf(entry) != leaf:
         raise InputError(f"{where}: expected canonical JSON, got another writing")
     return entry
 
 
-def _field(name: str, value: Any, where: str) -> Any:
-    where = f"{where}, {name}"
-    if name in _WHOLE:
-        return fields.whole(value, where)
-    if name in _DIGESTS:
-        return fields.digest(value, where)
-    if name in _AMOUNTS:
-        amounts.from_text(value, where)
-    if name == "delta":
-        plan.decimal(value, where)
+def _flat(document: dict[str, Any]) -> bytes:
+    """As `canonical.to_bytes`, and faster: of strings and whole numbers under ASCII names Python's is the same."""
+    if not all(
+        type(one) is str or (type(one) is int and abs(one) <= canonical.MAX_INTEGER) for one in document.values()
+    ):
+        raise InputError("entry: expected strings and whole numbers below 2**53, got others")
+    try:
+        return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError("entry: expected Unicode text, got a lone surrogate") from None
+
+
+def _text(value: Any, where: str) -> Any:
     return fields.text(value, where)
+
+
+def _decision(value: Any, where: str) -> Any:
+    fields.from_base64(fields.text(value, where, MAX_LEAF), where)
+    return value
+
+
+def _amount(value: Any, where: str) -> Any:
+    amounts.check_text(value, where)
+    return value
+
+
+def _digest_or_none(value: Any, where: str) -> Any:
+    return None if value is None else fields.digest(value, where)
+
+
+_READ: Final[dict[str, Callable[[Any, str], Any]]] = {
+    **dict.fromkeys(("index", "attempt", "charge", "at"), fields.whole),
+    **dict.fromkeys(("plan", "state", "cohort", "contribution", "receipt"), fields.digest),
+    **dict.fromkeys(("mu2", "spent", "group_spent", "lifetime"), _amount),
+    "decision": _decision,
+    "marks": _digest_or_none,
+}
+"""What reads a field of that name; text, if none."""
+_BUDGETS: Final[dict[str, Callable[[Any, str], Any]]] = {
+    Opened.kind: Budget.from_document,
+    Reserved.kind: fields.whole,
+}
+_READERS: Final = {
+    kind: tuple((name, f", {name}", _BUDGETS[kind] if name == "budget" else _READ.get(name, _text)) for name in names)
+    for kind, names in _NAMES.items()
+}

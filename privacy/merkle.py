@@ -146,7 +146,7 @@ def verify_consistency(earlier: int, size: int, proof: Sequence[bytes], earlier_
         VerificationFailed: if the proof does not show it.
     """
     if earlier == 0:
-        holds = not proof and earlier_root == EMPTY_ROOT and size >= 0
+        holds = not proof and earlier_root == EMPTY_ROOT and (size > 0 or (size == 0 and root == EMPTY_ROOT))
     elif earlier == size:
         holds = not proof and earlier_root == root
     else:

@@ -1,10 +1,14 @@
 """The mechanism of a training run, as frozen data.
 
-A plan binds what is released, how often, on which integer grid, with which sensitivity and which noise. Its
-cost is derived from it and never typed in: every event is a Gaussian mechanism with full participation (no
-sampling), so the plan as a whole is exactly mu-GDP with
+A plan binds what is released, how often, of which share of the employees, on which integer grid, with which
+sensitivity and which noise. Its cost is derived from it and never typed in: every event is a Gaussian mechanism, so the
+plan as a whole is mu-GDP with
 
     mu² = sum over events of  times * (sensitivity / noise)²          (Dong, Roth & Su 2022, Cor. 3.3)
+
+exactly where everybody takes part in every release (rate 1). Where each employee enters by chance alone (rate below 1)
+it is a bound, since not knowing who entered only hides more: budgets are kept in it because it alone adds up exactly;
+what sampling gains is seen in epsilon (`privacy.loss_distribution`).
 
 Sensitivity and noise are whole grid steps, so mu² is a rational number and is kept as one.
 """
@@ -12,6 +16,7 @@ Sensitivity and noise are whole grid steps, so mu² is a rational number and is 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
@@ -22,14 +27,22 @@ from privacy.errors import InputError
 
 UNIT: Final = "employee"
 NEIGHBOURS: Final = "add-remove"
-MECHANISM: Final = "discrete-gaussian-on-grid"
+DISCRETE: Final = "discrete-gaussian-on-grid"
+"""Exact samples of the discrete Gaussian: what is accounted for is what runs."""
+FLOAT64: Final = "float64-gaussian-on-grid"
+"""Rounded samples of a float64 Gaussian: faster, and the accounting takes its arithmetic for exact."""
+MECHANISMS: Final = (DISCRETE, FLOAT64)
 TRUSTS: Final = ("local", "secure-sum")
 MAX_ROUNDS: Final = 1_000
+MAX_EVENTS: Final = 64
 MAX_SITES: Final = 10_000
 MAX_COORDINATES: Final = 10_000_000
 MAX_STEPS: Final = 2**53 - 1
 MU_SQUARED_DIGITS: Final = 18
 """Significant digits of mu² in writing; rounded up, so that a written charge never under-states."""
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([Ee][+-]?[0-9]{1,3})?")
+"""Not all that Decimal takes: no spaces, underscores, or digits of other scripts, which may look like others here."""
+_RATE: Final = re.compile(r"1|0\.[0-9]{0,11}[1-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,8 @@ class GaussianSum:
         grid: one unit of the statistic is 2**grid steps.
         sensitivity: L2 distance, in steps, that one employee added or removed can move the sum (rounded up).
         noise: standard deviation per coordinate, in steps.
+        rate: probability with which each employee enters each release, independently of everybody and of every other
+            release (Poisson sampling); a plain decimal of at most 12 places in (0, 1].
     """
 
     name: str
@@ -51,6 +66,7 @@ class GaussianSum:
     grid: int
     sensitivity: int
     noise: int
+    rate: str = "1"
 
     def __post_init__(self) -> None:
         """Refuse what is not a mechanism.
@@ -69,6 +85,9 @@ class GaussianSum:
         }
         for field, (low, high) in bounds.items():
             _check_integer(getattr(self, field), low, high, f"plan event {self.name!r}, {field}")
+        if not isinstance(self.rate, str) or not _RATE.fullmatch(self.rate):
+            expected = "'1' or a plain decimal between 0 and 1 of at most 12 places"
+            raise InputError(f"plan event {self.name!r}, rate: expected {expected}, got {self.rate!r:.40}")
 
     @property
     def mu_squared(self) -> Fraction:
@@ -77,8 +96,13 @@ class GaussianSum:
 
     @property
     def mu_squared_once(self) -> Fraction:
-        """Cost of one release of this event."""
+        """Cost of one release of this event to somebody who enters it."""
         return Fraction(self.sensitivity * self.sensitivity, self.noise * self.noise)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether employees enter by chance."""
+        return self.rate != "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +135,7 @@ class Plan:
         clip: L2 norm bound of one employee's gradient in units of the statistic, as a decimal string.
         sites: who takes part, with public head-count bounds, in order of name.
         events: what is released, in order.
+        mechanism: where the noise comes from, one of `MECHANISMS`.
     """
 
     use_case: str
@@ -122,7 +147,7 @@ class Plan:
     events: tuple[GaussianSum, ...]
     unit: str = UNIT
     neighbours: str = NEIGHBOURS
-    mechanism: str = MECHANISM
+    mechanism: str = DISCRETE
 
     def __post_init__(self) -> None:
         """Refuse a plan that does not say exactly what would run.
@@ -130,14 +155,7 @@ class Plan:
         Raises:
             InputError: naming the field, what was expected and what came.
         """
-        for field, expected in (("unit", UNIT), ("neighbours", NEIGHBOURS), ("mechanism", MECHANISM)):
-            if getattr(self, field) != expected:
-                raise InputError(f"plan {field}: expected {expected!r}, got {getattr(self, field)!r}")
-        for field in ("use_case", "features"):
-            if not isinstance(getattr(self, field), str):
-                raise InputError(f"plan {field}: expected text, got {type(getattr(self, field)).__name__}")
-        if self.trust not in TRUSTS:
-            raise InputError(f"plan trust: expected one of {', '.join(TRUSTS)}, got {self.trust!r}")
+        self._check_words()
         if not 0 < decimal(self.delta, "plan delta") < 1:
             raise InputError(f"plan delta: expected more than 0 and less than 1, got {self.delta}")
         if decimal(self.clip, "plan clip") <= 0:
@@ -146,13 +164,30 @@ class Plan:
         if not 1 <= len(names) <= MAX_SITES or names != sorted(set(names)):
             raise InputError("plan sites: expected 1 to 10000 distinct names in order, got otherwise")
         events = [event.name for event in self.events]
-        if not events or len(set(events)) != len(events):
-            raise InputError("plan events: expected at least one, with distinct names, got otherwise")
+        if not 1 <= len(set(events)) == len(events) <= MAX_EVENTS:
+            raise InputError(f"plan events: expected 1 to {MAX_EVENTS} with distinct names, got otherwise")
+
+    def _check_words(self) -> None:
+        for field, expected in (("unit", UNIT), ("neighbours", NEIGHBOURS)):
+            if getattr(self, field) != expected:
+                raise InputError(f"plan {field}: expected {expected!r}, got {getattr(self, field)!r}")
+        for field in ("use_case", "features"):
+            if not isinstance(getattr(self, field), str):
+                raise InputError(f"plan {field}: expected text, got {type(getattr(self, field)).__name__}")
+        if self.mechanism not in MECHANISMS:
+            raise InputError(f"plan mechanism: expected one of {', '.join(MECHANISMS)}, got {self.mechanism!r:.60}")
+        if self.trust not in TRUSTS:
+            raise InputError(f"plan trust: expected one of {', '.join(TRUSTS)}, got {self.trust!r}")
 
     @property
     def mu_squared(self) -> Fraction:
-        """Cost of the whole plan to each employee of a site, by exact composition."""
+        """Cost of the whole plan to each employee of a site, whether sampling gains something or not."""
         return sum((event.mu_squared for event in self.events), Fraction(0))
+
+    @property
+    def sampled(self) -> bool:
+        """Whether employees enter some release by chance."""
+        return any(event.sampled for event in self.events)
 
     def event(self, name: str) -> GaussianSum:
         """The event of that name.
@@ -203,12 +238,9 @@ def decimal(text: str, where: str) -> Decimal:
     Raises:
         InputError: if the text is none.
     """
-    if isinstance(text, str) and 0 < len(text) <= 64:
-        try:
-            number = Decimal(text)
-        except ArithmeticError:
-            number = Decimal("NaN")
-        if number.is_finite() and abs(number.adjusted()) <= 400:
+    if isinstance(text, str) and len(text) <= 64 and _NUMBER.fullmatch(text):
+        number = Decimal(text)
+        if abs(number.adjusted()) <= 400:
             return number
     raise InputError(f"{where}: expected a decimal number as a string of at most 64 characters, got otherwise")
 

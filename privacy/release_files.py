@@ -1,7 +1,8 @@
 """The files of a release: their names, and reading all of them once, strictly.
 
 certificate.dsse.json · plan.json · card.json · model.safetensors · keys.json · receipts/<n>.jsonl · ledger/<n>.json,
-with n the 0-based position of the site in the plan, in decimal.
+with n the 0-based position of the site in the plan, in decimal; and, where there is something to say, audit.json (an
+empirical audit of the plan) and measures.json (what the plan's side outputs tell).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ PLAN: Final = "plan.json"
 CARD: Final = "card.json"
 MODEL: Final = "model.safetensors"
 KEYS: Final = "keys.json"
+AUDIT: Final = "audit.json"
+MEASURES: Final = "measures.json"
 FIXED: Final = (CERTIFICATE, PLAN, CARD, MODEL, KEYS)
+OPTIONAL: Final = frozenset({AUDIT, MEASURES})
 MAX_FILE_BYTES: Final = 2**30
 MAX_TOTAL_BYTES: Final = 2 * 2**30
 
@@ -38,7 +42,7 @@ def ledger(n: int) -> str:
 
 
 def names(sites: int) -> tuple[str, ...]:
-    """Names of all files of a release of that many sites."""
+    """Names of the files that every release of that many sites has."""
     return (*FIXED, *(receipts(n) for n in range(sites)), *(ledger(n) for n in range(sites)))
 
 
@@ -62,15 +66,17 @@ def read(path: Path) -> dict[str, bytes]:
     """
     found = set(_listed(path))
     sites = sum(name.startswith("receipts/") for name in found)
-    expected = set(names(sites))
+    expected = set(names(sites)) | found & OPTIONAL
     if not sites or found != expected:
         extra, missing = sorted(found - expected), sorted(expected - found) or ["receipts/0.jsonl"]
         wrong = f"{extra[0][:80]!r} too many" if extra else f"{missing[0]!r} missing"
         raise VerificationFailed(f"release: expected exactly the files of a release, got {wrong}")
     files: dict[str, bytes] = {}
+    total = 0
     for name in sorted(found):
         files[name] = _read_regular(path / name, name)
-        if sum(map(len, files.values())) > MAX_TOTAL_BYTES:
+        total += len(files[name])
+        if total > MAX_TOTAL_BYTES:
             raise VerificationFailed(f"release: expected at most {MAX_TOTAL_BYTES} bytes in all, got more")
     return files
 

@@ -21,11 +21,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select, update
 
+from privacy.databases import Undo
 from privacy.errors import InputError
 from records import schema
 from records.admission import Admission
 from records.consent import receipt
-from records.databases import Undo
 from records.fact_writer import FactWriter
 from records.facts import Fault, Incoming, Said, Trait
 from records.reconcile import compare_offers

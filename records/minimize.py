@@ -130,6 +130,15 @@ def minimized_rows(table: Table, contract: Contract, sites: Collection[str] | No
     )
 
 
+def employee_keys(table: Table, column: str) -> pd.Series[Any]:
+    """The employees' keys in Unicode's composed form: however a program writes "é", it is the same person.
+
+    Raises:
+        InputError: if there is no such column.
+    """
+    return table.column(column).str.normalize("NFC")
+
+
 def check_comparable(rows: MinimizedRows, where: str) -> None:
     """Refuses rows from which nothing can be learned together.
 
@@ -175,7 +184,7 @@ def _employee(table: Table, contract: Contract, site: Integers) -> Integers:
     """A group number per row; rules out that one person's rows are charged at two sites."""
     if contract.employee is None:
         return np.arange(len(site), dtype=np.int64)
-    codes, _ = pd.factorize(table.column(contract.employee), use_na_sentinel=True)
+    codes, _ = pd.factorize(employee_keys(table, contract.employee), use_na_sentinel=True)
     employee = codes.astype(np.int64)
     _refuse(employee < 0, table, contract.employee, "an employee key in every row", "missing cells")
     first_site = np.zeros(int(employee.max(initial=-1)) + 1, dtype=np.int64)

@@ -30,6 +30,7 @@ from sqlalchemy import Connection, select, update
 from sqlalchemy.engine import URL
 
 from privacy import canonical
+from privacy.databases import reading, writing
 from privacy.errors import InputError, KithError
 from privacy.pseudonyms import Pseudonyms
 from privacy.sealing import Sealer, create_sealing_pair
@@ -129,7 +130,7 @@ class Store:
 
     def reading(self) -> contextlib.AbstractContextManager[Connection]:
         """A connection that sees one state and may not write."""
-        return databases.reading(self._engine)
+        return reading(self._engine)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -142,7 +143,7 @@ class Store:
             KithError: if the database does not answer, is locked for too long, or an erasure was left open.
         """
         logged: log.Head | None = None
-        with databases.writing(self._engine) as connection:
+        with writing(self._engine) as connection:
             connection.execute(update(revision).values(count=revision.c.count + 1))  # rule 2
             connection.info.pop(_LOGGED, None)
             yield connection

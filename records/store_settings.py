@@ -21,9 +21,9 @@ from typing import Any, Final
 import tomli_w
 from sqlalchemy.engine import URL
 
+from privacy.databases import FROM_ENVIRONMENT, address
 from privacy.errors import InputError
 from privacy.secret_files import write_new
-from records.databases import FROM_ENVIRONMENT, address
 from records.toml_section import load_toml
 
 FILE: Final = "records.toml"

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from sqlalchemy.engine import URL
 
 from privacy import canonical
+from privacy.databases import reading, writing
 from privacy.errors import InputError, VerificationFailed
 from privacy.pseudonyms import Pseudonyms
 from privacy.sealing import open_sealed, seal_to
@@ -84,7 +85,7 @@ class Vault:
         month = instant(now)[:7] + "-01T00:00:00Z"  # rule 3
         coming = iter(traits)
         count = 0
-        with databases.writing(self._engine) as connection:
+        with writing(self._engine) as connection:
             while block := list(itertools.islice(coming, BLOCK)):
                 self._write({self.audit_key(trait.subject): trait for trait in block}, source, month, connection)
                 count += len(block)
@@ -96,13 +97,13 @@ class Vault:
         Raises:
             KithError: if the database does not answer.
         """
-        with databases.writing(self._engine) as connection:
+        with writing(self._engine) as connection:
             mine = delete(protected).where(protected.c.audit_key == self.audit_key(subject))
             return connection.execute(mine).rowcount > 0
 
     def expire(self, before: datetime) -> int:
         """Delete what was recorded in months before this one, without a trace, and give the number of rows."""
-        with databases.writing(self._engine) as connection:
+        with writing(self._engine) as connection:
             month = instant(before)[:7]
             gone = connection.execute(delete(protected).where(protected.c.recorded_at < month)).rowcount
         self.purge()
@@ -119,7 +120,7 @@ class Vault:
     def holds(self, subject: str) -> bool:
         """Whether anything is held of a person."""
         named = select(protected.c.number).where(protected.c.audit_key == self.audit_key(subject)).limit(1)
-        with databases.reading(self._engine) as connection:
+        with reading(self._engine) as connection:
             return connection.execute(named).first() is not None
 
     def read(self, auditor_private: bytes) -> pd.DataFrame:
@@ -131,7 +132,7 @@ class Vault:
         """
         import pandas as pd
 
-        with databases.reading(self._engine) as connection:
+        with reading(self._engine) as connection:
             rows = list(self._opened(connection, auditor_private))
         traits = sorted({name for row in rows for name in row} - _FRAME)
         return pd.DataFrame(rows, columns=["audit_key", "source", *traits])

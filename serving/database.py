@@ -8,7 +8,7 @@ Rules, kept by the database itself (triggers of the migrations), whatever progra
    deleted.
 4. Nobody decides twice on one recommendation, on their own request, on themselves, or on one not proposed.
 
-SQLite is the embedded default; PostgreSQL goes by URL. How they are opened is `records.databases`' business.
+SQLite is the embedded default; PostgreSQL goes by URL. How they are opened is `privacy.databases`' business.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Text, UniqueConstraint
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
+from privacy.databases import located, reading, writing
 from privacy.errors import InputError
 from records import databases
 
@@ -106,7 +107,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state and writes nothing."""
-        with databases.reading(self._engine) as connection, Session(connection) as session:
+        with reading(self._engine) as connection, Session(connection) as session:
             yield session
 
     @contextmanager
@@ -116,7 +117,7 @@ class Store:
         On SQLite it holds the write lock from its first statement, so what it read still holds when it writes.
         """
         with (
-            databases.writing(self._engine) as connection,
+            writing(self._engine) as connection,
             Session(connection, expire_on_commit=False) as session,
             session.begin(),
         ):
@@ -151,4 +152,4 @@ def now() -> str:
 
 
 def _located(url: str) -> URL:
-    return databases.located(url, Path())
+    return located(url, Path())

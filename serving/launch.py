@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
 
 from privacy.errors import InputError, KithError, Refused
-from serving.identity import token_keys
 from serving.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -137,6 +136,8 @@ def free_port(host: str, wanted: int) -> int:
 def _environment(
     releases: Sequence[Path], pinned: Path | None, records: Sequence[Path], database: str | None, state: Path
 ) -> dict[str, str]:
+    from serving.identity import token_keys  # brings Starlette and JWT, which other commands should not wait for
+
     state = state.absolute()
     url = database or f"sqlite:///{state / 'kith.db'}"
     settings = Settings(tuple(releases), pinned, url, token_keys(state), tuple(records))

@@ -3,7 +3,7 @@
 Rules
 1. Nothing of a release is read as a model before every check of `privacy.verify` has passed.
 2. The bytes that were verified are the bytes that are loaded: every file is read once.
-3. With pinned keys, the release must be signed by exactly those; the model remembers whether they were.
+3. Pinned roots or a pinned key list must vouch for the release's keys; the model remembers whether any did.
 4. One release per use case: which model answers is never a matter of order.
 5. A refusal names the number and the name of the first check that failed.
 """
@@ -18,7 +18,7 @@ from typing import Any, Literal
 from models.release import Release, parse_release
 from privacy import canonical, dsse, release_files
 from privacy.errors import InputError, VerificationFailed
-from privacy.trust_roots import TrustRoots
+from privacy.trust_roots import PinnedKeys
 from privacy.verdict import Verdict
 from privacy.verify import verify_files, verify_release
 
@@ -30,7 +30,7 @@ class VerifiedModel:
     Attributes:
         release: use case, feature space and scorers.
         verdict: the numbered checks that passed.
-        keys: "pinned" if the release was held against a keys file (rule 3), else "self-asserted".
+        keys: "pinned" if the release was held against pinned keys (rule 3), else "self-asserted".
         statement: what the certificate states, as it was signed.
         model_digest: sha256 (hex) of the weights' file.
         certificate_digest: sha256 (hex) of the certificate's file.
@@ -54,13 +54,13 @@ def load_verified(path: Path, pinned: Path | None = None) -> VerifiedModel:
 
     Args:
         path: a release directory.
-        pinned: a keys file that the release must be signed with (rule 3); None trusts the release's own keys.
+        pinned: file of roots or of a key list (rule 3); None trusts the release's own keys.
 
     Raises:
         VerificationFailed: naming the first failed check (rule 5).
-        InputError: if there is no release at `path`, or `pinned` is no keys file.
+        InputError: if there is no release at `path`, or `pinned` holds no keys.
     """
-    roots = TrustRoots.read(pinned) if pinned else None
+    roots = PinnedKeys.read(pinned) if pinned else None
     try:
         files = release_files.read(path)
     except (VerificationFailed, OSError):

@@ -16,8 +16,12 @@ import pandas as pd
 import pytest
 
 from federation.embedded import run_embedded
+from federation.training_run import plan_run
+from models.planning import ROUNDS
 from records.sample.group import write_sample_group
-from tests.small_group import settings, small_group
+from tests.federation.tiny_group import tiny_group
+from tests.privacy import small_release
+from tests.small_group import budget, settings
 
 KITH = [sys.executable, "-m", "kith"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +54,19 @@ def contract(table: Path) -> Path:
 
 def test_help_shows_every_command_of_this_version() -> None:
     shown = kith("--help").stdout
-    for command in ("demo", "contract", "evaluate", "train", "verify", "budget", "serve", "token"):
+    for command in (
+        "demo",
+        "contract",
+        "evaluate",
+        "plan",
+        "train",
+        "verify",
+        "budget",
+        "ledger",
+        "keys",
+        "serve",
+        "token",
+    ):
         assert command in shown
 
 
@@ -172,29 +188,43 @@ def test_an_impossible_budget_ends_with_one_clear_line_and_exit_2(
 
 
 def test_verify_exits_0_1_or_2(tmp_path: Path) -> None:
-    group = small_group(tmp_path)
+    group = tiny_group(tmp_path)
     release = run_embedded(group.group, group.folders, settings(), tmp_path / "run")
-    verdict = json.loads(kith("verify", release, "--keys", group.group / "keys.json", "--json").stdout)
+    verdict = json.loads(kith("verify", release, "--keys", group.group / "roots.json", "--json").stdout)
     assert verdict["ok"] is True
     card = release / "card.json"
-    card.write_bytes(card.read_bytes().replace(b"leaving", b"LEAVING", 1).replace(b"people", b"People", 1))
+    card.write_bytes(card.read_bytes().replace(b"people", b"People", 1))
     done = kith("verify", release, "--json", code=1)
     assert json.loads(done.stdout)["failed"] == 4
     assert "card.json" in done.stderr
     kith("verify", tmp_path / "nowhere", code=2)
     kith("verify", code=2)
-    shown = kith("budget", "show", *(site.folder / "ledger.sqlite" for site in group.sites), "--json").stdout
+    shown = kith("budget", "show", *group.folders, "--json").stdout
     assert [site["site"] for site in json.loads(shown)["sites"]] == [site.name for site in group.sites]
 
 
-def test_train_makes_a_release_and_refuses_what_the_budget_does_not_hold(tmp_path: Path) -> None:
-    group = small_group(tmp_path, cap="0.1")
+def test_train_makes_a_release_that_follows_another_with_measures_and_an_audit(tmp_path: Path) -> None:
+    group = tiny_group(tmp_path)
     sites = [part for folder in group.folders for part in ("--site", folder)]
-    asked = ("train", "--group", group.group, *sites, "--delta", "1e-5", "--runs", tmp_path / "runs")
-    made = json.loads(kith(*asked, "--epsilon", "1", "--json").stdout)
-    assert (Path(made["release"]) / "certificate.dsse.json").exists()
-    refused = kith(*asked, "--epsilon", "1", code=1)
-    assert "left" in refused.stderr
+    asked = ("train", "--group", group.group, *sites, "--epsilon", "1", "--delta", "1e-5", "--runs", tmp_path / "runs")
+    first = json.loads(kith(*asked, "--measure", "head-count", "--json").stdout)["release"]
+    assert (Path(first) / "measures.json").exists()
+    audit = tmp_path / "audit.json"
+    audit.write_bytes(small_release.audit(plan_run(group.load(), settings(rounds=ROUNDS))))
+    second = json.loads(kith(*asked, "--prior", first, "--audit", audit, "--json").stdout)["release"]
+    asked_of = ("--keys", group.group / "roots.json", "--prior", first, "--json")
+    assert json.loads(kith("verify", second, *asked_of).stdout)["ok"] is True
+    assert (Path(second) / "audit.json").read_bytes() == audit.read_bytes()
+    assert "measures" in kith(*asked, "--measure", "raw-rows", code=2).stderr
+
+
+def test_train_refuses_what_nobodys_budget_holds(tmp_path: Path) -> None:
+    group = tiny_group(tmp_path, allowed=budget("0.05"))
+    sites = [part for folder in group.folders for part in ("--site", folder)]
+    asked = ("train", "--group", group.group, *sites, "--epsilon", "1", "--delta", "1e-5", "--runs", tmp_path / "runs")
+    refused = kith(*asked, code=1)
+    assert "0.05" in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -203,6 +233,7 @@ def test_the_demonstration_runs_once_and_prints_one_json_object(tmp_path: Path) 
     told = json.loads(done.stdout)
     assert told["verified"]["ok"] is True
     assert len(told["sites"]) == 5
+    assert {site["without_budget"] for site in told["sites"]} == {0}
     assert told["service"]["decision"]["status"] == "approved"
     explained = told["service"]["explanation"]
     assert explained["intercept"] + sum(term["points"] for term in explained["terms"]) == pytest.approx(

@@ -24,6 +24,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, select
 
+from privacy.databases import Undo
 from privacy.errors import InputError
 from records.connectors.calendar_events import BUSY, Window
 from records.connectors.calendar_times import (
@@ -38,7 +39,6 @@ from records.connectors.calendar_times import (
     records_of_calendar,
     window_around,
 )
-from records.databases import Undo
 from records.facts import Fact, Fault, Incoming
 from records.ingest import Ingested, ingest
 from records.mapping import Mapping as SourceMapping

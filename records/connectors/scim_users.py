@@ -34,6 +34,7 @@ from scim2_models import (
 )
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
+from privacy.databases import Undo
 from privacy.errors import InputError
 from records.connectors import scim_facts as facts
 from records.connectors.scim_errors import value_free
@@ -41,7 +42,6 @@ from records.connectors.scim_filter import bounded, indexed_form, look_up
 from records.connectors.scim_profile import Profile
 from records.connectors.scim_records import record_of, with_whole_manager, worded
 from records.connectors.scim_resources import CORE, ENTERPRISE, MANAGER, MAX_PAGE, NUMBER, POLICY, of
-from records.databases import Undo
 from records.facts import Incoming
 from records.ingest import ingest
 from records.registry import load_registry

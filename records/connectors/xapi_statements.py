@@ -27,11 +27,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from privacy.databases import Undo
 from privacy.errors import InputError, Refused
 from records.connectors.strict_json import read_json
 from records.connectors.xapi_reading import BOUNDS, Statement, is_same, read_statement
 from records.connectors.xapi_shapes import Misshapen
-from records.databases import Undo
 from records.facts import Fact, Fault, Incoming
 from records.ingest import Ingested, ingest
 from records.mapping import Mapping

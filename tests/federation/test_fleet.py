@@ -34,9 +34,11 @@ def test_a_real_fleet_and_one_process_give_the_same_weights_byte_for_byte(tmp_pa
         assert running.run(ROOT, config, timeout=300) == "finished:completed"
     weights = [(release / "model.safetensors").read_bytes() for release in (embedded, out / "release")]
     assert weights[0] == weights[1]
-    checks = {check.name: check.state for check in verify_release(out / "release", there.group / "keys.json").checks}
+    checks = {check.name: check.state for check in verify_release(out / "release", there.group / "roots.json").checks}
     assert checks.pop("noise") == "fail"  # the test's noise, and nothing else
     assert set(checks.values()) == {"pass"}
     for one, other in zip(here.sites, there.sites, strict=True):
         ledgers = [Ledger.open(site.folder / "ledger.sqlite") for site in (one, other)]
-        assert ledgers[0].spent == ledgers[1].spent > 0
+        assert ledgers[0].totals.spent == ledgers[1].totals.spent > 0
+    for site in there.sites:
+        assert len(site.witnessed.held()) == 2

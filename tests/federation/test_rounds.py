@@ -20,7 +20,8 @@ from privacy.errors import InputError, Refused, VerificationFailed
 from privacy.plan import Plan
 from privacy.receipt import open_receipt, sign_receipt
 from privacy.signing import verifier
-from tests.small_group import SmallGroup, settings, small_group
+from tests.federation.tiny_group import TinyGroup, tiny_group
+from tests.small_group import settings
 
 Tamper = Callable[[list[Message]], list[Message]]
 
@@ -35,12 +36,12 @@ class Interfering(InProcessGrid):
 
 
 @pytest.fixture
-def group(tmp_path: Path) -> SmallGroup:
-    return small_group(tmp_path)
+def group(tmp_path: Path) -> TinyGroup:
+    return tiny_group(tmp_path)
 
 
 @pytest.fixture
-def known(group: SmallGroup) -> Group:
+def known(group: TinyGroup) -> Group:
     return load_group(group.group)
 
 
@@ -49,7 +50,7 @@ def plan(known: Group) -> Plan:
     return plan_run(known, settings())
 
 
-def ask(group: SmallGroup, known: Group, plan: Plan, tamper: Tamper, deadline: float = 1.0) -> object:
+def ask(group: TinyGroup, known: Group, plan: Plan, tamper: Tamper, deadline: float = 1.0) -> object:
     grid = Interfering(client_app.app, group.folders)
     rounds = Rounds(grid, "run-1", plan, known.keys, deadline)
     grid.tamper = tamper
@@ -61,12 +62,12 @@ def changed(reply: Message, change: Callable[[Contribution], Contribution]) -> M
     return reply
 
 
-def test_every_site_counts_once_and_verifies(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_every_site_counts_once_and_verifies(group: TinyGroup, known: Group, plan: Plan) -> None:
     found = ask(group, known, plan, lambda replies: replies)
     assert set(found) == {site.name for site in group.sites}
 
 
-def test_values_that_differ_from_the_receipt_are_refused(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_values_that_differ_from_the_receipt_are_refused(group: TinyGroup, known: Group, plan: Plan) -> None:
     def flip(contribution: Contribution) -> Contribution:
         return replace(contribution, values=bytes([contribution.values[0] ^ 1]) + contribution.values[1:])
 
@@ -74,7 +75,7 @@ def test_values_that_differ_from_the_receipt_are_refused(group: SmallGroup, know
         ask(group, known, plan, lambda replies: [changed(reply, flip) for reply in replies])
 
 
-def test_a_receipt_by_a_key_that_is_not_enrolled_is_refused(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_a_receipt_by_a_key_that_is_not_enrolled_is_refused(group: TinyGroup, known: Group, plan: Plan) -> None:
     def resign(contribution: Contribution) -> Contribution:
         receipt = open_receipt(contribution.receipt, verifier(group.sites[0].signer.public))
         return replace(contribution, receipt=sign_receipt(receipt, known.signer))
@@ -83,7 +84,7 @@ def test_a_receipt_by_a_key_that_is_not_enrolled_is_refused(group: SmallGroup, k
         ask(group, known, plan, lambda replies: [changed(replies[0], resign), *replies[1:]])
 
 
-def test_a_site_that_signs_under_another_sites_name_is_refused(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_a_site_that_signs_under_another_sites_name_is_refused(group: TinyGroup, known: Group, plan: Plan) -> None:
     def rename(contribution: Contribution) -> Contribution:
         signer = group.sites[0].signer
         receipt = open_receipt(contribution.receipt, verifier(signer.public))
@@ -93,7 +94,7 @@ def test_a_site_that_signs_under_another_sites_name_is_refused(group: SmallGroup
         ask(group, known, plan, lambda replies: [changed(replies[0], rename), *replies[1:]])
 
 
-def test_a_reply_of_an_earlier_run_is_refused(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_a_reply_of_an_earlier_run_is_refused(group: TinyGroup, known: Group, plan: Plan) -> None:
     grid = InProcessGrid(client_app.app, group.folders)
     old = Rounds(grid, "run-0", plan, known.keys, 1.0).contributions(SECOND_MOMENTS, 0, b"")
 
@@ -105,7 +106,7 @@ def test_a_reply_of_an_earlier_run_is_refused(group: SmallGroup, known: Group, p
         ask(group, known, plan, lambda replies: [changed(replies[0], replay), *replies[1:]])
 
 
-def test_two_replies_under_one_name_are_refused(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_two_replies_under_one_name_are_refused(group: TinyGroup, known: Group, plan: Plan) -> None:
     def double(replies: list[Message]) -> list[Message]:
         first = messages.read_contribution(replies[0].content)
         return [replies[0], changed(replies[1], lambda _: first), *replies[2:]]
@@ -114,7 +115,7 @@ def test_two_replies_under_one_name_are_refused(group: SmallGroup, known: Group,
         ask(group, known, plan, double)
 
 
-def test_a_silent_site_ends_the_exchange_and_is_named(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_a_silent_site_ends_the_exchange_and_is_named(group: TinyGroup, known: Group, plan: Plan) -> None:
     silent = group.sites[2].name
 
     def without(replies: list[Message]) -> list[Message]:
@@ -132,7 +133,7 @@ def test_a_silent_site_ends_the_exchange_and_is_named(group: SmallGroup, known: 
         ask(group, known, plan, without, deadline=0.5)
 
 
-def test_an_error_reply_ends_the_exchange_with_its_reason(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_an_error_reply_ends_the_exchange_with_its_reason(group: TinyGroup, known: Group, plan: Plan) -> None:
     def failed(replies: list[Message]) -> list[Message]:
         answered = replies[0]
         error = Message(Error(code=1000, reason="site: no"), reply_to=answered)
@@ -143,7 +144,7 @@ def test_an_error_reply_ends_the_exchange_with_its_reason(group: SmallGroup, kno
         ask(group, known, plan, failed)
 
 
-def test_a_reply_without_kiths_record_is_refused(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_a_reply_without_kiths_record_is_refused(group: TinyGroup, known: Group, plan: Plan) -> None:
     def foreign(replies: list[Message]) -> list[Message]:
         replies[0].content = messages.finish_record("run-1")
         return replies
@@ -152,13 +153,13 @@ def test_a_reply_without_kiths_record_is_refused(group: SmallGroup, known: Group
         ask(group, known, plan, foreign)
 
 
-def test_too_few_nodes_are_refused_at_the_deadline(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_too_few_nodes_are_refused_at_the_deadline(group: TinyGroup, known: Group, plan: Plan) -> None:
     with pytest.raises(Refused, match="nodes online"):
         Rounds(InProcessGrid(client_app.app, group.folders[:1]), "run-1", plan, known.keys, deadline=0.2)
 
 
 def test_an_unforeseen_error_of_a_site_leaves_as_its_type_alone(
-    group: SmallGroup, known: Group, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    group: TinyGroup, known: Group, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(folder: Path) -> object:
         raise ZeroDivisionError("salary 103000 of employee 17")
@@ -169,7 +170,7 @@ def test_an_unforeseen_error_of_a_site_leaves_as_its_type_alone(
     assert "103000" not in str(refusal.value)
 
 
-def test_a_node_without_a_site_in_its_own_config_serves_nothing(group: SmallGroup, known: Group, plan: Plan) -> None:
+def test_a_node_without_a_site_in_its_own_config_serves_nothing(group: TinyGroup, known: Group, plan: Plan) -> None:
     grid = InProcessGrid(client_app.app, group.folders)
     for context in grid._contexts.values():
         context.node_config = {}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
@@ -10,18 +11,25 @@ from hypothesis import strategies as st
 
 from models.features import FeatureSpace
 from models.planning import (
+    EVALUATION,
+    FAIRNESS,
     GRADIENT,
     GRADIENT_GRID,
+    HEAD_COUNT,
+    MEASURE_GRID,
     MOMENTS_GRID,
     ROUNDS,
     SECOND_MOMENTS,
+    TRAINING,
     Shape,
     check_trust,
     from_upper_triangle,
     gradient_clip,
     make_plan,
+    measures_offered,
     mechanism,
     plan_at_epsilon,
+    traits,
     upper_triangle,
 )
 from privacy.accounting import discretization_delta, epsilon
@@ -35,21 +43,28 @@ PEOPLE = {"South": 800, "North": 100}
 DELTA = Decimal("0.00001")
 
 
-def at(stated: str, rounds: int = ROUNDS) -> Plan:
-    return plan_at_epsilon(SPACE, PEOPLE, "retention", Decimal(stated), DELTA, "local", rounds)
+MEASURES = measures_offered(SPACE)
 
 
-@given(st.fractions("0.000001", "100", max_denominator=10**9), st.integers(1, 100), contracts())
+def at(stated: str, rounds: int = ROUNDS, measures: Sequence[str] = ()) -> Plan:
+    return plan_at_epsilon(SPACE, PEOPLE, "retention", Decimal(stated), DELTA, "local", rounds, measures)
+
+
+@given(st.data(), st.fractions("0.000001", "100", max_denominator=10**9), st.integers(1, 100), contracts())
 @settings(max_examples=60, deadline=None)
-def test_a_plan_spends_its_budget_and_no_more(budget: Fraction, rounds: int, contract: Contract) -> None:
+def test_a_plan_spends_its_budget_and_no_more(
+    data: st.DataObject, budget: Fraction, rounds: int, contract: Contract
+) -> None:
     space = FeatureSpace.from_contract(contract)
-    plan = make_plan(space, PEOPLE, "retention", budget, DELTA, "local", rounds)
-    assert budget * (1 - Fraction(1, 10**6)) <= plan.mu_squared <= budget
+    measures = data.draw(st.lists(st.sampled_from(measures_offered(space)), unique=True))
+    plan = make_plan(space, PEOPLE, "retention", budget, DELTA, "local", rounds, measures)
+    assert budget * (1 - Fraction(3, 10**6)) <= plan.mu_squared <= budget
 
 
+@pytest.mark.parametrize("measures", [(), MEASURES], ids=["none", "all measures"])
 @pytest.mark.parametrize("stated", ["0.1", "0.5", "1", "3", "8", "100"])
-def test_a_plan_at_an_epsilon_costs_at_most_that_and_nearly_that(stated: str) -> None:
-    cost = epsilon(at(stated).mu_squared, DELTA)
+def test_a_plan_at_an_epsilon_costs_at_most_that_and_nearly_that(stated: str, measures: Sequence[str]) -> None:
+    cost = epsilon(at(stated, measures=measures).mu_squared, DELTA)
     assert Decimal(stated) * Decimal("0.99999") <= cost <= Decimal(stated)
 
 
@@ -57,6 +72,44 @@ def test_a_quarter_goes_to_the_second_moments() -> None:
     plan = at("1")
     assert float(plan.event(SECOND_MOMENTS).mu_squared / plan.mu_squared) == pytest.approx(0.25, rel=1e-6)
     assert (plan.event(SECOND_MOMENTS).times, plan.event(GRADIENT).times) == (1, ROUNDS)
+
+
+def test_every_measure_takes_a_twentieth_and_the_rest_is_divided_as_without() -> None:
+    plan = at("1", measures=(EVALUATION, HEAD_COUNT, "fairness-sex"))
+    part = {event.name: float(event.mu_squared / plan.mu_squared) for event in plan.events}
+    assert part[EVALUATION] == part[HEAD_COUNT] == part["fairness-sex"] == pytest.approx(0.05, rel=1e-5)
+    assert part[SECOND_MOMENTS] == pytest.approx(0.85 / 4, rel=1e-5)
+    assert part[GRADIENT] == pytest.approx(0.85 * 3 / 4, rel=1e-5)
+    assert plan.events[2].times == plan.events[3].times == plan.events[4].times == 1
+
+
+def test_measures_follow_the_model_in_one_order_whatever_was_asked() -> None:
+    plan = at("1", measures=tuple(reversed(MEASURES)))
+    assert tuple(event.name for event in plan.events) == (*TRAINING, *MEASURES)
+    assert (EVALUATION, HEAD_COUNT, *(FAIRNESS + trait for trait in traits())) == MEASURES
+    assert {"sex", "race_ethnicity"} <= set(traits())
+
+
+def test_a_measure_is_a_histogram_that_an_employee_moves_by_one_whole() -> None:
+    shapes = mechanism(SPACE, (EVALUATION, HEAD_COUNT, "fairness-sex"))[2:]
+    cells = {EVALUATION: 16, HEAD_COUNT: 1, "fairness-sex": 4 * len(traits()["sex"])}
+    assert shapes == tuple(Shape(name, cells[name], MEASURE_GRID, 2**MEASURE_GRID) for name in cells)
+
+
+@pytest.mark.parametrize("name", ["auc", "", GRADIENT, "fairness-", "fairness-income", "Evaluation"])
+def test_an_unknown_measure_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="measures: expected some of evaluation, head-count, fairness-sex"):
+        at("1", measures=(EVALUATION, name))
+    with pytest.raises(InputError, match="measures: expected some of"):
+        mechanism(SPACE, (EVALUATION, name))
+
+
+def test_a_measure_twice_or_out_of_order_is_no_mechanism() -> None:
+    with pytest.raises(InputError, match="each once, in this order"):
+        at("1", measures=(EVALUATION, EVALUATION))
+    for names in ((EVALUATION, EVALUATION), (HEAD_COUNT, EVALUATION)):
+        with pytest.raises(InputError, match="each once, in this order"):
+            mechanism(SPACE, names)
 
 
 def test_more_rounds_mean_more_noise_in_each_and_the_same_cost() -> None:
@@ -95,7 +148,7 @@ def test_no_head_count_enters_the_noise_or_the_clip() -> None:
 
 
 def test_what_the_grid_adds_to_delta_is_next_to_nothing() -> None:
-    assert discretization_delta(at("8")) < DELTA / 1000
+    assert discretization_delta(at("8", measures=MEASURES)) < DELTA / 1000
 
 
 def test_a_secure_sum_is_refused_with_the_reason() -> None:

@@ -28,7 +28,7 @@ def fit_of(sites: tuple[str, ...] = SITES) -> Fit:
         name: replace(shared, weights=scorer_of(SPACE, n + 1).weights, variances=scorer_of(SPACE, n + 1).variances)
         for n, name in enumerate(sites)
     }
-    return Fit(shared, personal, 0.2)
+    return Fit(shared, personal, 0.2, 1.0)
 
 
 FIT = fit_of()

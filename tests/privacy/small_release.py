@@ -1,58 +1,59 @@
-"""A complete release of two sites, made without any model code: fixed keys, a fixed clock, seeded contributions."""
+"""A complete release of two sites, made without any model code: fixed keys, a fixed clock, seeded contributions, and
+employees who are nothing but marks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from safetensors.numpy import save
 
-from privacy import amounts, canonical, randomness, release_files, signing
-from privacy.certificate import Certificate, Mechanism, SiteAccount, account, issue
+from privacy import amounts, canonical, checkpoint, fields, key_list, randomness, release_files, signing
+from privacy.budget import Budget, first_budget
+from privacy.certificate import (
+    NO_TUNING,
+    AuditSummary,
+    Certificate,
+    KeysUsed,
+    Mechanism,
+    SiteAccount,
+    account,
+    issue,
+    side_outputs,
+)
 from privacy.cost import cost_of
+from privacy.key_list import KeyList
 from privacy.ledger import Charge, Ledger
 from privacy.ledger_excerpt import LedgerExcerpt
+from privacy.measures_file import Measures, measures_of
+from privacy.party_names import COORDINATOR, site_party
 from privacy.plan import GaussianSum, Plan, SiteBound
 from privacy.receipt import Receipt, sign_receipt
 from privacy.signing import Signer
-from privacy.trust_roots import TrustRoots
+from privacy.trust_roots import PinnedKeys, TrustRoots
+from tests.privacy.fixed_signer import FixedSigner
 
 NOW = 1_763_000_000
 WIDTH = 3
 SITES = ("North", "South & West")
 RUN = "run-1"
 CAP = Decimal("2")
+DELTA = Decimal("0.00001")
+GROUP = "Small group"
+CONTRACT = b'purpose = "retention"\n'
+CODE = hashlib.sha256(b"code").hexdigest()
 
 
-@dataclass(frozen=True)
-class FixedSigner:
-    """An Ed25519 key made of one byte's value, 32 times."""
-
-    seed: int
-
-    @property
-    def _key(self) -> Ed25519PrivateKey:
-        return Ed25519PrivateKey.from_private_bytes(bytes([self.seed]) * 32)
-
-    @property
-    def public(self) -> bytes:
-        return self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-
-    @property
-    def keyid(self) -> str:
-        return signing.keyid(self.public)
-
-    def sign(self, data: bytes) -> bytes:
-        return self._key.sign(data)
-
-
+ROOT = FixedSigner(100)
+OFFICERS = (FixedSigner(110), FixedSigner(111), FixedSigner(112))
 FEATURES = {"features": "of a test"}
+HEADS = GaussianSum("head-count", 1, 1, 20, 2**20, 2**24)
+"""A side output, for plans that have one."""
 
 
 def card(sites: list[str]) -> dict[str, object]:
@@ -80,9 +81,26 @@ def plan(**changes: object) -> Plan:
     return replace(base, **changes)
 
 
+def marks(site: str, people: int = 5) -> frozenset[bytes]:
+    """Employees of a site, as its ledger knows them."""
+    return frozenset(hashlib.sha256(f"{site} {n}".encode()).digest()[:16] for n in range(people))
+
+
+def budget(cap: Decimal = CAP) -> Budget:
+    """What the sites' ledgers open with."""
+    officers = sorted(fields.to_base64(officer.public) for officer in OFFICERS)
+    return first_budget(cap, DELTA, ("retention", "mentoring"), label="2026", officers=officers)
+
+
 def state_of(event: str, index: int) -> str:
-    state = b"" if event == "second-moments" else f"state {event} {index}".encode()
+    state = f"state {event} {index}".encode() if event == "gradient" else b""
     return hashlib.sha256(state).hexdigest()
+
+
+def values_of(site: str, event: GaussianSum, index: int) -> bytes:
+    """What leaves a site in one release, from a seed instead of people."""
+    seed = struct.unpack("<Q", hashlib.sha256(f"{site} {event.name} {index}".encode()).digest()[:8])[0]
+    return np.random.default_rng(seed).integers(-9, 9, event.coordinates).astype("<i8").tobytes()
 
 
 @dataclass
@@ -96,11 +114,10 @@ class Site:
 
     def contribute(self, run: str, plan: Plan, event: str, index: int, crash: bool = False) -> bytes | None:
         """The receipt for one release; after a crash, nothing but the charge."""
-        state = state_of(event, index)
-        charge = self.ledger.charge(run, plan, event, index, state)
+        charge = self.ledger.charge(run, plan, event, index, state_of(event, index))
         if charge.answered or crash:
             return charge.answered.receipt if charge.answered else None
-        values = np.random.default_rng(index).integers(-9, 9, plan.event(event).coordinates).astype("<i8").tobytes()
+        values = values_of(self.name, plan.event(event), index)
         receipt = sign_receipt(self.receipt(run, plan, event, index, charge, values), self.signer)
         self.ledger.settle(charge, values, receipt)
         return receipt
@@ -117,7 +134,7 @@ class Site:
             position=charge.position,
             leaf=charge.leaf_hash,
             noise=self.noise,
-            code=hashlib.sha256(b"code").hexdigest(),
+            code=CODE,
             issued_at=NOW,
             contribution=hashlib.sha256(values).hexdigest(),
         )
@@ -125,34 +142,71 @@ class Site:
 
 @dataclass
 class Group:
-    """A coordinator and its sites, whose ledgers live in `folder`."""
+    """A coordinator and its sites, whose ledgers live in `folder`, under a key list that one root signed."""
 
     folder: Path
     coordinator: Signer = field(default_factory=lambda: FixedSigner(1))
     noise: str = randomness.OS
+    root: Signer = ROOT
+    budget: Budget = field(default_factory=budget)
 
     def __post_init__(self) -> None:
         self.sites = [
             Site(
-                name, FixedSigner(n + 2), Ledger.create(self.folder / f"{n}.ledger", name, CAP, clock=clock), self.noise
+                name,
+                FixedSigner(n + 2),
+                Ledger.create(self.folder / f"{n}.ledger", name, self.budget, clock=clock),
+                self.noise,
             )
             for n, name in enumerate(SITES)
         ]
 
     @property
+    def key_list(self) -> KeyList:
+        parties = {COORDINATOR: self.coordinator.public}
+        parties |= {site_party(site.name): site.signer.public for site in self.sites}
+        return key_list.first_list(GROUP, [self.root.public], 1, parties, NOW)
+
+    @property
     def roots(self) -> TrustRoots:
         return TrustRoots.of(self.coordinator, {site.name: site.signer for site in self.sites})
 
-    def train(self, run: str, plan: Plan, crashes: frozenset[tuple[int, str, int]] = frozenset()) -> dict[str, bytes]:
-        """All files of the release of a run; `crashes` names releases (site, event, index) that were charged twice."""
+    @property
+    def pinned(self) -> PinnedKeys:
+        """What an officer who knows the group's root key pins."""
+        return PinnedKeys.of(self.key_list)
+
+    def train(
+        self,
+        run: str,
+        plan: Plan,
+        crashes: frozenset[tuple[int, str, int]] = frozenset(),
+        prior: bytes | None = None,
+        audit: bytes | None = None,
+        witnessed: bool = True,
+    ) -> dict[str, bytes]:
+        """All files of the release of a run.
+
+        Args:
+            run: id of the run.
+            plan: what is released.
+            crashes: releases (site, event, index) that were charged twice.
+            prior: certificate file of the release before.
+            audit: audit.json.
+            witnessed: whether each site cosigns the other's checkpoint.
+        """
         files = {
             release_files.PLAN: plan.to_bytes(),
             release_files.CARD: canonical.to_bytes(card([site.name for site in self.sites])),
             release_files.MODEL: weights([site.name for site in self.sites]),
-            release_files.KEYS: self.roots.to_bytes(),
+            release_files.KEYS: key_list.sign_key_list(self.key_list, self.root),
         }
+        if audit is not None:
+            files[release_files.AUDIT] = audit
+        if measures_of(plan):
+            files[release_files.MEASURES] = measures(plan, [site.name for site in self.sites])
         for n, site in enumerate(self.sites):
-            site.ledger.reserve(run, plan)
+            site.ledger.reserve(run, plan, marks(site.name))
             lines = []
             for event in plan.events:
                 for index in range(event.times):
@@ -162,20 +216,37 @@ class Group:
                     lines.append((receipt or b"") + b"\n")
             site.ledger.end(run)
             files[release_files.receipts(n)] = b"".join(lines)
-            files[release_files.ledger(n)] = site.ledger.excerpt(run, site.signer).to_bytes()
-        return self.certified(files, self.certificate(run, plan, files))
+            excerpt = site.ledger.excerpt(run, site.signer)
+            files[release_files.ledger(n)] = (self.witnessed(n, excerpt) if witnessed else excerpt).to_bytes()
+        return self.certified(files, self.certificate(run, plan, files, prior))
 
-    def certificate(self, run: str, plan: Plan, files: Mapping[str, bytes]) -> Certificate:
+    def witnessed(self, n: int, excerpt: LedgerExcerpt) -> LedgerExcerpt:
+        """Site number `n`'s excerpt, its checkpoint cosigned by every other site."""
+        note = excerpt.checkpoint
+        for other in (site for m, site in enumerate(self.sites) if m != n):
+            note = checkpoint.cosign(note, checkpoint.origin_of(other.name), other.signer, NOW)
+        return replace(excerpt, checkpoint=note)
+
+    def certificate(self, run: str, plan: Plan, files: Mapping[str, bytes], prior: bytes | None = None) -> Certificate:
+        audit = files.get(release_files.AUDIT)
         return Certificate(
             run=run,
+            contract=hashlib.sha256(CONTRACT).hexdigest(),
             mechanism=Mechanism.of(plan),
             cost=cost_of(plan),
-            accounts=tuple(self._account(n, site, run, files) for n, site in enumerate(self.sites)),
+            accounts=self.accounts(plan, files),
+            tuning=NO_TUNING,
+            side_outputs=side_outputs(plan),
+            audit=None if audit is None else AuditSummary.of(audit),
             noise=self.noise,
-            code=hashlib.sha256(b"code").hexdigest(),
+            code=CODE,
+            environment={"python": "3.11.0", "numpy": "2.0.0"},
+            image=None,
             coordinator=self.coordinator.keyid,
+            keys=KeysUsed(self.key_list.number, release_files.sha256(files[release_files.KEYS])),
+            prior=None if prior is None else release_files.sha256(prior),
             issued_at=NOW,
-            not_covered=("what a site's own staff can read",),
+            not_covered=("what a site's own staff can read", "how long an answer took"),
         )
 
     def certified(self, files: Mapping[str, bytes], certificate: Certificate) -> dict[str, bytes]:
@@ -183,10 +254,18 @@ class Group:
         envelope = issue(certificate, release_files.subjects(files), self.coordinator)
         return {**files, release_files.CERTIFICATE: envelope}
 
-    def _account(self, n: int, site: Site, run: str, files: Mapping[str, bytes]) -> SiteAccount:
-        name = release_files.ledger(n)
-        excerpt = LedgerExcerpt.from_bytes(files[name], name)
-        return account(site.name, site.signer.keyid, excerpt.verified(site.name, signing.verifier(site.signer.public)))
+    def accounts(self, plan: Plan, files: Mapping[str, bytes]) -> tuple[SiteAccount, ...]:
+        """What the sites' excerpts say, as they are in `files`."""
+        result = []
+        origins = {checkpoint.origin_of(site.name): site for site in self.sites}
+        for n, (site, bound) in enumerate(zip(self.sites, plan.sites, strict=True)):
+            name = release_files.ledger(n)
+            excerpt = LedgerExcerpt.from_bytes(files[name], name)
+            shown = excerpt.verified(site.name, signing.verifier(site.signer.public))
+            others = {o: signing.verifier(s.signer.public) for o, s in origins.items() if s is not site}
+            held = checkpoint.witnesses(excerpt.checkpoint, shown.head, others)
+            result.append(account(bound, site.signer.keyid, shown, [origins[origin].name for origin, _ in held]))
+        return tuple(result)
 
 
 def weights(sites: list[str], change: Callable[[dict[str, np.ndarray]], None] | None = None) -> bytes:
@@ -198,6 +277,35 @@ def weights(sites: list[str], change: Callable[[dict[str, np.ndarray]], None] | 
     if change:
         change(tensors)
     return save(tensors)
+
+
+def measures(plan: Plan, sites: Sequence[str]) -> bytes:
+    """measures.json: the head-counts as they left the sites, and no figure read from them."""
+    sums = {
+        event.name: {site: struct.unpack(f"<{event.coordinates}q", values_of(site, event, 0)) for site in sites}
+        for event in measures_of(plan)
+    }
+    return canonical.to_bytes(Measures(plan.digest, None, sums, ()).to_document())
+
+
+def audit(
+    plan: Plan, runs: int = 2_000, errors: tuple[int, int] = (350, 350), fault: str | None = None, seed: int = 7
+) -> bytes:
+    """audit.json of an attack with so many false positives and false negatives, in 800 guesses of either kind."""
+    from privacy.audit import FALSE_ALARM, Attack, AuditResult, Guesses, epsilon_of, held_out
+
+    delta, guesses = Decimal(plan.delta), Guesses(*errors, runs // 2 - held_out(runs // 2))
+    attack = Attack(
+        name="releases",
+        guesses=guesses,
+        direct=Decimal("0.000000"),
+        gdp_rates=epsilon_of(guesses.mu_by_rates(), delta),
+        gdp_guesses=epsilon_of(guesses.mu_by_guesses(), delta),
+        mu=guesses.mu_by_guesses(),
+        mu_sure=guesses.mu_by_guesses(1 - FALSE_ALARM),
+    )
+    on_twin = replace(plan, sites=(SiteBound("twin", 200),))
+    return canonical.to_bytes(AuditResult(on_twin, (attack,), runs, seed, "seeded-for-tests", fault).to_document())
 
 
 def write(files: Mapping[str, bytes], path: Path) -> Path:

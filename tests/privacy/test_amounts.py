@@ -33,3 +33,17 @@ def test_other_writings_of_an_amount_are_refused(text: str) -> None:
 def test_amounts_without_an_exact_writing_are_refused(value: Fraction) -> None:
     with pytest.raises(InputError, match="mu²"):
         amounts.to_text(value)
+
+
+@given(st.text("0123456789.-+ ٣", max_size=8))
+def test_an_amount_is_read_only_in_the_one_writing(text: str) -> None:
+    try:
+        value = amounts.from_text(text, "amount")
+    except InputError:
+        try:
+            again = amounts.to_text(Fraction(text))
+        except (ValueError, InputError):
+            return
+        assert again != text
+        return
+    assert amounts.to_text(value) == text

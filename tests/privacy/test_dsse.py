@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from privacy import dsse, signing
 from privacy.errors import InputError, KithError, VerificationFailed
-from tests.privacy.small_release import FixedSigner
+from tests.privacy.fixed_signer import FixedSigner
 
 SIGNER = FixedSigner(7)
 VERIFIER = signing.verifier(SIGNER.public)
@@ -92,3 +93,23 @@ def test_base64_with_other_padding_bits_is_refused() -> None:
 def test_arbitrary_bytes_are_refused_without_a_traceback(data: bytes) -> None:
     with pytest.raises(KithError):
         dsse.Envelope.from_bytes(data)
+
+
+def test_those_of_many_keys_that_signed_are_found_and_strangers_passed_over() -> None:
+    keys = [FixedSigner(n) for n in (1, 2, 3)]
+    verifiers = [signing.verifier(one.public) for one in keys]
+    envelope = dsse.sign(b"payload", keys[2], SIGNER, keys[0])
+    assert dsse.signed_by(envelope, verifiers) == (verifiers[2], verifiers[0])
+    assert dsse.signed_by(envelope, []) == ()
+
+
+def test_a_key_that_signed_twice_or_falsely_is_refused_among_many() -> None:
+    twice = dsse.sign(b"payload", SIGNER, SIGNER)
+    with pytest.raises(VerificationFailed, match="two of one"):
+        dsse.signed_by(twice, [VERIFIER])
+    other = dsse.sign(b"other", SIGNER).signatures
+    for envelope in (replace(twice, signatures=other), replace(dsse.sign(b"payload", SIGNER), payload=b"changed")):
+        with pytest.raises(VerificationFailed, match="signature"):
+            dsse.signed_by(envelope, [VERIFIER])
+    with pytest.raises(VerificationFailed, match="payload type"):
+        dsse.signed_by(dsse.sign(b"payload", SIGNER, payload_type="text/plain"), [VERIFIER])

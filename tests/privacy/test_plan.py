@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from privacy import canonical
 from privacy.errors import InputError
-from privacy.plan import MAX_STEPS, GaussianSum, Plan, SiteBound, decimal, written
+from privacy.plan import DISCRETE, FLOAT64, MAX_STEPS, MECHANISMS, GaussianSum, Plan, SiteBound, decimal, written
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 STEPS = st.integers(1, MAX_STEPS)
@@ -24,6 +24,7 @@ EVENTS = st.builds(
     grid=st.integers(0, 60),
     sensitivity=STEPS,
     noise=STEPS,
+    rate=st.sampled_from(["1", "0.5", "0.01", "0.000000000001", "0.999999999999"]),
 )
 SITES = st.lists(NAMES, min_size=1, max_size=5, unique=True).flatmap(
     lambda names: st.tuples(*(st.builds(SiteBound, st.just(n), st.integers(1, 10**9)) for n in sorted(names)))
@@ -37,6 +38,7 @@ PLANS = st.builds(
     clip=st.sampled_from(["1", "2.645751", "0.000001"]),
     sites=SITES,
     events=st.lists(EVENTS, min_size=1, max_size=4, unique_by=lambda event: event.name).map(tuple),
+    mechanism=st.sampled_from(MECHANISMS),
 )
 MOMENTS = GaussianSum("second-moments", 1, 6, 20, 2**21, 2**23)
 GRADIENT = GaussianSum("gradient", 12, 3, 24, 2**25, 2**28)
@@ -81,6 +83,8 @@ def test_two_plans_have_one_digest_only_if_they_are_equal(one: Plan, other: Plan
         replace(PLAN, sites=PLAN.sites[:1]),
         replace(PLAN, sites=(SiteBound("North", 101), PLAN.sites[1])),
         replace(PLAN, events=(GRADIENT, MOMENTS)),
+        replace(PLAN, mechanism=FLOAT64),
+        replace(PLAN, events=(MOMENTS, replace(GRADIENT, rate="0.5"))),
         *(
             replace(PLAN, events=(MOMENTS, replace(GRADIENT, **{field: getattr(GRADIENT, field) + 1})))
             for field in ("times", "coordinates", "grid", "sensitivity", "noise")
@@ -100,6 +104,8 @@ def test_every_field_enters_the_digest(changed: Plan) -> None:
         ("neighbours", "replace-one"),
         ("mechanism", "laplace"),
         ("mechanism", "gaussian"),
+        ("mechanism", None),
+        ("mechanism", ["discrete-gaussian-on-grid"]),
         ("trust", "none"),
         ("trust", None),
         ("delta", "0"),
@@ -139,6 +145,33 @@ def test_an_event_without_releases_length_sensitivity_or_noise_is_refused(field:
         replace(GRADIENT, **{field: 0})
 
 
+@pytest.mark.parametrize(
+    "rate",
+    [
+        *("0", "0.0", "1.0", "1.5", "2", "-0.5", "0.50", ".5", "5e-1", " 0.5", "0.5\n", "NaN", "", "1/2", "0,5", "٠.٥"),
+        *("0.0000000000001", 1, 0.5, None, True, Fraction(1, 2), Decimal("0.5")),
+    ],
+    ids=ascii,
+)
+def test_a_rate_that_is_no_plain_decimal_up_to_one_is_refused(rate: Any) -> None:
+    with pytest.raises(InputError, match="rate: expected"):
+        replace(GRADIENT, rate=rate)
+
+
+def test_everybody_takes_part_and_noise_is_exact_unless_a_plan_says_otherwise() -> None:
+    assert (GRADIENT.rate, PLAN.mechanism) == ("1", DISCRETE)
+    assert not GRADIENT.sampled
+    assert not PLAN.sampled
+    rarely = replace(GRADIENT, rate="0.01")
+    assert rarely.sampled
+    assert replace(PLAN, events=(MOMENTS, rarely)).sampled
+
+
+def test_sampling_takes_nothing_off_what_is_charged() -> None:
+    rarely = replace(PLAN, events=tuple(replace(event, rate="0.001") for event in PLAN.events))
+    assert rarely.mu_squared == PLAN.mu_squared
+
+
 @pytest.mark.parametrize("people", [0, -5, 1.5, True, "10", 10**9 + 1])
 def test_a_head_count_bound_that_is_none_is_refused(people: Any) -> None:
     with pytest.raises(InputError, match="people_at_most"):
@@ -158,7 +191,7 @@ def test_an_event_without_a_usable_name_is_refused(name: str) -> None:
 
 
 SITE = {"name": "North", "people_at_most": 100}
-EVENT = {"name": "gradient", "times": 1, "coordinates": 1, "grid": 0, "sensitivity": 1, "noise": 3}
+EVENT = {"name": "gradient", "times": 1, "coordinates": 1, "grid": 0, "sensitivity": 1, "noise": 3, "rate": "1"}
 
 
 @pytest.mark.parametrize(
@@ -177,6 +210,8 @@ EVENT = {"name": "gradient", "times": 1, "coordinates": 1, "grid": 0, "sensitivi
         pytest.param(written_with(events=[{**EVENT, "name": 5}]), id="an event's name is a number"),
         pytest.param(written_with(events=[{**EVENT, "name": ["gradient"]}]), id="an event's name is a list"),
         pytest.param(written_with(events=[{**EVENT, "times": True}]), id="an event happens true times"),
+        pytest.param(written_with(events=[{**EVENT, "rate": 1}]), id="a rate is a number"),
+        pytest.param(written_with(events=[{k: v for k, v in EVENT.items() if k != "rate"}]), id="no rate"),
         pytest.param(written_with(sites=[{**SITE, "name": ["North"]}]), id="a site's name is a list"),
         pytest.param(written_with(delta=1), id="delta is a number"),
         pytest.param(written_with(clip=None), id="clip is null"),
@@ -260,3 +295,14 @@ def test_texts_that_are_no_finite_number_are_refused(text: str) -> None:
 def test_a_number_that_is_not_a_text_is_refused(value: Any) -> None:
     with pytest.raises(InputError, match="here: expected a decimal number"):
         decimal(value, "here")
+
+
+@pytest.mark.parametrize("text", [" 1", "1_0", "\u0661", "\u09ea", "+1", ".5", "1e9999", "NaN", ""])
+def test_a_number_is_written_in_plain_digits(text: str) -> None:
+    with pytest.raises(InputError, match="decimal number"):
+        decimal(text, "here")
+
+
+def test_a_plan_of_more_events_than_anybody_needs_is_refused() -> None:
+    with pytest.raises(InputError, match="1 to 64"):
+        replace(PLAN, events=tuple(replace(MOMENTS, name=f"e{n}") for n in range(65)))

@@ -6,26 +6,41 @@ import sys
 
 import numpy as np
 import pytest
-from scipy.stats import chisquare, norm
+from scipy.stats import chi2, chisquare, norm
 
-from privacy.errors import KithError
-from privacy.randomness import OS, SEEDED, Integers, NoiseSource, secure_source, seeded_source
+from privacy.errors import InputError, KithError
+from privacy.plan import DISCRETE, FLOAT64
+from privacy.randomness import (
+    OS,
+    OS_FLOAT64,
+    SEEDED,
+    Integers,
+    NoiseSource,
+    float64_source,
+    secure_source,
+    seeded_source,
+)
 
 DRAWS = 20_000
 SMALL = 5
 """A deviation at which the steps of the grid show."""
 LARGE = 2**28
 """About the deviation of a real plan."""
-SOURCES = [pytest.param(secure_source, id=OS), pytest.param(lambda: seeded_source(11), id=SEEDED)]
+SOURCES = [
+    pytest.param(secure_source, id=OS),
+    pytest.param(float64_source, id=OS_FLOAT64),
+    pytest.param(lambda: seeded_source(11), id=SEEDED),
+]
 
 
 def scale_is(draws: Integers, deviation: float) -> bool:
-    """Whether the root mean square is within 5 % of `deviation`.
+    """Chi-square on the variance: the sum of squares over `deviation`² against n degrees, refused below 1e-12 per side.
 
-    Its own relative deviation is 1/sqrt(2n): 0.5 % for n = 20,000. A right scale fails with probability
-    2 Phi(-10) < 1e-22; a scale off by 10 % passes with probability Phi(-9) < 1e-18.
+    A right scale fails with probability 2e-12. For n = 20,000 the statistic's own deviation is 1 % of n; a scale off by
+    10 % moves it by 19 to 21 %, of which 7 % are allowed, and passes with probability Phi(-11) < 1e-27.
     """
-    return bool(abs(np.sqrt(np.mean(draws.astype(np.float64) ** 2)) / deviation - 1) < 0.05)
+    statistic = float(np.sum((draws / deviation) ** 2))
+    return bool(min(chi2.cdf(statistic, len(draws)), chi2.sf(statistic, len(draws))) > 1e-12)
 
 
 def centred(draws: Integers, deviation: float) -> bool:
@@ -37,7 +52,7 @@ def centred(draws: Integers, deviation: float) -> bool:
 
 
 def shape_is(draws: Integers, deviation: int, discrete: bool = True) -> bool:
-    """Chi-square over the steps within 3 deviations (tails pooled), refused at p < 1e-9.
+    """Chi-square against the exact probability of each step within 3 deviations, tails pooled; refused at p < 1e-9.
 
     A right source fails with probability 1e-9 (every cell expects at least 17 of n = 20,000 draws). A scale off by 10 %
     has a noncentrality of at least 368 on 32 degrees of freedom and passes with probability below 1e-23.
@@ -86,10 +101,9 @@ def test_the_noise_has_the_deviation_asked_for(make: object, deviation: int) -> 
     assert centred(draws, deviation)
 
 
-@pytest.mark.parametrize("factor", [0.5, 0.9, 1.1])
-def test_a_scale_that_is_off_is_caught(factor: float) -> None:
-    planted = np.rint(drawn(secure_source(), LARGE) * factor).astype(np.int64)
-    assert not scale_is(planted, LARGE)
+@pytest.mark.parametrize("deviation", [round(0.9 * LARGE), round(1.1 * LARGE), LARGE // 2])
+def test_a_scale_off_by_a_tenth_is_caught(deviation: int) -> None:
+    assert not scale_is(drawn(secure_source(), deviation), LARGE)
 
 
 def test_a_bias_of_a_tenth_is_caught() -> None:
@@ -135,10 +149,11 @@ def test_coordinates_that_share_some_noise_are_caught() -> None:
     assert not unrelated(planted[1:], planted[:-1])
 
 
-def test_the_secure_source_is_fresh_on_each_call_whatever_the_label() -> None:
-    source = secure_source()
+@pytest.mark.parametrize("make", SOURCES[:2])
+def test_a_source_of_the_system_is_fresh_on_each_call_whatever_the_label(make: object) -> None:
+    source = make()
     assert unrelated(drawn(source, LARGE, b"same"), drawn(source, LARGE, b"same"))
-    assert unrelated(drawn(source, LARGE, b"same"), drawn(secure_source(), LARGE, b"same"))
+    assert unrelated(drawn(source, LARGE, b"same"), drawn(make(), LARGE, b"same"))
 
 
 def test_noise_drawn_once_and_used_again_is_caught() -> None:
@@ -158,9 +173,53 @@ def test_the_seeded_source_differs_by_seed_and_by_label() -> None:
     assert unrelated(drawn(seeded_source(1), LARGE, b"1"), drawn(seeded_source(11), LARGE, b""))
 
 
-def test_sources_are_told_apart_by_name() -> None:
-    assert secure_source().name == "os"
-    assert seeded_source(0).name == "seeded-for-tests"
+def test_sources_are_told_apart_by_name_and_by_what_they_serve() -> None:
+    sources = [secure_source(), float64_source(), seeded_source(0), seeded_source(0, FLOAT64)]
+    assert [source.name for source in sources] == ["os", "os-float64", "seeded-for-tests", "seeded-for-tests"]
+    assert [source.mechanism for source in sources] == [DISCRETE, FLOAT64, DISCRETE, FLOAT64]
+
+
+def uniform(draws: Integers, bound: int) -> bool:
+    """Chi-square over the values 0 to `bound` - 1, refused at p < 1e-9; n of at least 50 for each value.
+
+    A right source fails with probability 1e-9. Taking the remainder of a byte by 200 instead of drawing again gives the
+    lower 56 values twice the weight: the noncentrality is 0.2 n = 4000 on 199 degrees, and it passes with probability
+    below 1e-100.
+    """
+    assert 0 <= draws.min() <= draws.max() < bound
+    return bool(chisquare(np.bincount(draws, minlength=bound)).pvalue >= 1e-9)
+
+
+@pytest.mark.parametrize("make", SOURCES)
+@pytest.mark.parametrize("bound", [2, 3, 128, 129, 200])
+def test_whole_numbers_below_a_bound_are_equally_likely(make: object, bound: int) -> None:
+    assert uniform(make().below(DRAWS, bound, b"release"), bound)
+
+
+def test_remainders_instead_of_rejection_are_caught() -> None:
+    planted = np.random.default_rng(5).integers(0, 256, DRAWS) % 200
+    assert not uniform(planted, 200)
+
+
+@pytest.mark.parametrize("bound", [1, 2, 10**12, 2**52 + 1, 2**53])
+def test_whole_numbers_stay_below_their_bound(bound: int) -> None:
+    drawn_here = secure_source().below(2000, bound, b"")
+    assert drawn_here.min() >= 0
+    assert drawn_here.max() < bound
+    assert bound == 1 or drawn_here.max() >= bound // 2  # fails with probability 2**-2000 or (1/2)**2000
+
+
+@pytest.mark.parametrize("bound", [0, -1, 2**53 + 1])
+def test_a_bound_out_of_range_is_refused(bound: int) -> None:
+    with pytest.raises(InputError, match="chance: expected a bound"):
+        secure_source().below(1, bound, b"")
+
+
+def test_a_tests_chance_is_not_the_stream_of_its_noise() -> None:
+    source = seeded_source(3)
+    noise, chance = source.gaussian(DRAWS, LARGE, b"a"), source.below(DRAWS, 2**53, b"a")
+    assert unrelated(noise, chance)
+    assert np.array_equal(chance, seeded_source(3).below(DRAWS, 2**53, b"a"))
 
 
 @pytest.mark.parametrize("missing", ["opendp", "opendp.prelude"])

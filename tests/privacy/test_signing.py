@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from privacy import signing
 from privacy.errors import InputError, VerificationFailed
+from tests.privacy.fixed_signer import FixedSigner
 
 
 def test_a_created_key_signs_what_its_public_half_verifies(tmp_path: Path) -> None:
@@ -76,3 +78,74 @@ def test_other_kinds_of_keys_are_refused_without_their_bytes_in_the_message(tmp_
 def test_public_keys_of_another_length_are_refused(length: int) -> None:
     with pytest.raises(InputError, match="32 bytes"):
         signing.verifier(bytes(length))
+
+
+P = 2**255 - 19
+D = -121665 * pow(121666, -1, P) % P
+ORDER_8 = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")
+"""One of the four points of order 8."""
+
+
+def encoded(y: int, sign: int = 0) -> bytes:
+    return (y | sign << 255).to_bytes(32, "little")
+
+
+def doubled(x: int, y: int) -> tuple[int, int]:
+    """Twice a point of -x² + y² = 1 + d x² y² (RFC 8032 section 5.1.4, in affine coordinates)."""
+    product = D * x * x * y * y
+    return 2 * x * y * pow(1 + product, -1, P) % P, (y * y + x * x) * pow(1 - product, -1, P) % P
+
+
+def x_of(y: int) -> int:
+    """RFC 8032 section 5.1.3."""
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    root = pow(square, (P + 3) // 8, P)
+    return root if root * root % P == square else root * pow(2, (P - 1) // 4, P) % P
+
+
+def test_keys_of_small_order_are_refused_all_eight() -> None:
+    order_8 = int.from_bytes(ORDER_8, "little")
+    points = set()
+    for y in (0, 1, P - 1, order_8, P - order_8):
+        point = (x_of(y), y)
+        points |= {point, (-point[0] % P, y)}
+        assert doubled(*doubled(*doubled(*point))) == (0, 1)
+        for sign in (0, 1):
+            with pytest.raises(InputError, match="large order"):
+                signing.verifier(encoded(y, sign))
+    assert len(points) == 8  # as many as there are: the group's order is 8 times a prime
+
+
+def test_a_key_of_small_order_would_have_let_anybody_sign() -> None:
+    neutral, base_point = encoded(1), bytes([0x58]) + bytes([0x66]) * 31
+    forged = base_point + encoded(1)  # s = 1, R = B: s B = R + h A holds for every message, as A is neutral
+    Ed25519PublicKey.from_public_bytes(neutral).verify(forged, b"whatever")
+    with pytest.raises(InputError):
+        signing.verifier(neutral)
+
+
+@pytest.mark.parametrize("y", [P, P + 1, P + 3, 2**255 - 1])
+def test_a_second_encoding_of_a_point_is_refused(y: int) -> None:
+    with pytest.raises(InputError, match="canonical"):
+        signing.verifier(encoded(y))
+
+
+class InModule:
+    """A key that never leaves its module."""
+
+    def __init__(self, slot: str) -> None:
+        self._key = FixedSigner(int(slot))
+        self.public, self.keyid = self._key.public, self._key.keyid
+
+    def sign(self, data: bytes) -> bytes:
+        return self._key.sign(data)
+
+
+def test_a_scheme_is_registered_once_and_serves_keys_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing, "_SCHEMES", dict(signing._SCHEMES))
+    signing.register_scheme("hsm", InModule)
+    signer = signing.signer_from_uri("hsm:7")
+    signing.verifier(FixedSigner(7).public).verify(b"data", signer.sign(b"data"))
+    for taken in ("hsm", "file", "", "HSM", "a b"):
+        with pytest.raises(InputError, match="new scheme"):
+            signing.register_scheme(taken, InModule)

@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privacy.databases import Undo
 from privacy.errors import InputError, KithError
 from records import databases
 from records.schema import consent_event, erasing, person, vault_metadata
@@ -92,7 +93,7 @@ def test_what_is_undone_leaves_no_trace_and_goes_no_further(store: Store) -> Non
     before = store.revision()
     with store.writing() as connection:
         store.log(connection, {"event": "nothing"}, datetime(2026, 1, 1, tzinfo=UTC))
-        raise databases.Undo
+        raise Undo
     with store.reading() as connection:
         assert store.check_log(connection) == 1  # its creation
     assert store.revision() == before

@@ -11,11 +11,13 @@ from models.optimiser import Fit
 from models.release import card_document, weights_bytes
 from models.scorer import AdditiveScorer
 from models.use_case import load_use_case
-from privacy import canonical, release_files
+from privacy import canonical, fields, key_list, release_files
+from privacy.trust_roots import PinnedKeys
 from records.contract import BinaryLabel, parse_contract
 from records.registry import load_registry
 from records.registry_contract import contract_text
 from tests.privacy import small_release
+from tests.privacy.fixed_signer import FixedSigner
 from tests.privacy.small_release import Group
 
 SITE, OTHER_SITE = small_release.SITES
@@ -52,6 +54,13 @@ def write_release(path: Path, seed: int = 7, space: FeatureSpace = SPACE) -> Pat
     return small_release.write(group.certified(files, certificate), path)
 
 
+def roots_of_another(release: Path, path: Path) -> Path:
+    """A roots file at `path` that pins the release's group under a root key that did not sign its keys."""
+    pinned = PinnedKeys.of(key_list.open_key_list((release / release_files.KEYS).read_bytes()))
+    path.write_bytes(replace(pinned, roots=(fields.to_base64(FixedSigner(101).public),)).to_bytes())
+    return path
+
+
 def _fit(seed: int, space: FeatureSpace) -> Fit:
     random = np.random.default_rng(seed)
     d = space.width
@@ -59,4 +68,4 @@ def _fit(seed: int, space: FeatureSpace) -> Fit:
     typical[0] = 1.0
     shared = AdditiveScorer(space, random.normal(0, 1.5, d), np.full(d, 1e-4), np.eye(d), typical)
     personal = {site: replace(shared, weights=shared.weights + random.normal(0, 0.3, d)) for site in (SITE, OTHER_SITE)}
-    return Fit(shared, personal, 0.3)
+    return Fit(shared, personal, 0.3, 1.0)

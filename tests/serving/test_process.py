@@ -1,6 +1,5 @@
 """Real processes: a running service, and releases that must not be served."""
 
-import json
 import math
 import os
 import shutil
@@ -18,7 +17,7 @@ from serving.identity import token_keys
 from serving.revocation import FILE
 from serving.settings import Settings
 from tests.serving.conftest import CANARY, FEATURES, Caller, Place, free_port
-from tests.serving.signed_release import SITE
+from tests.serving.signed_release import SITE, roots_of_another
 
 
 @pytest.fixture
@@ -98,10 +97,7 @@ def test_bentoml_serve_refuses_a_tampered_release_with_one_line(tampered, tmp_pa
 
 
 def test_bentoml_serve_refuses_a_release_by_other_than_the_pinned_keys(release, tmp_path):
-    keys = json.loads((release / "keys.json").read_text())
-    keys["sites"].popitem()
-    (tmp_path / "pinned.json").write_text(json.dumps(keys))
-    ended = bentoml_serve(release, tmp_path, KITH_KEYS=str(tmp_path / "pinned.json"))
+    ended = bentoml_serve(release, tmp_path, KITH_KEYS=str(roots_of_another(release, tmp_path / "pinned.json")))
     assert ended.returncode != 0
     assert "check 2 (keys)" in ended.stderr
 

@@ -1,0 +1,252 @@
+"""What a site has seen of the other sites' ledgers: the last checkpoint of each, and proof of any that went back on it.
+
+witnessed/<sha256 of the origin>.note            the last note accepted of a log
+witnessed/conflicts/<sha256 of the origin>.json  both notes of a log that shrank or forked, until somebody resolves it
+witnessed/resolved/<the same>-<n>.json           the same afterwards; never deleted
+
+Rules:
+    1. Only a note that the log's own key signed is looked at: anybody can forge another, so it is evidence of nothing.
+    2. The first note of a log is taken as it comes. Later ones must prove that they extend the one held
+       (RFC 9162 section 2.1.4.2); the same size and root again are fine.
+    3. A smaller one that comes with a proof that the one held extends it is merely old. It is refused, since a witness
+       speaks of the largest that it has seen, but it is no evidence of anything.
+    4. A smaller one without has shrunk, or somebody showed an old note again: a site can not tell the two apart, as a
+       ledger put back from a backup shows the very notes that it showed before. Both notes are kept as evidence. So
+       with a larger one without a proof, and one of the same size with another root, which alone proves a lie.
+    5. Evidence is on disk before the refusal is raised. While a log is in conflict no note of it is accepted.
+    6. A note replaces another in one step, and is on disk before `accept` returns: nothing is cosigned that a crash
+       could make a witness forget. Comparing and replacing are under one lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from privacy import canonical, checkpoint, fields, merkle
+from privacy.atomic_files import replace_file
+from privacy.checkpoint import Checkpoint
+from privacy.errors import InputError, VerificationFailed
+from privacy.signing import Verifier, sync_directory
+
+OLDER: Final = "older"
+SHRUNK: Final = "shrunk"
+FORKED: Final = "forked"
+UNPROVEN: Final = "unproven"
+MAX_PROOF: Final = 63  # c2sp.org/tlog-witness, "add-checkpoint"
+_MAX_EVIDENCE: Final = 4 * checkpoint.MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Evidence: two notes that one log's key signed and that do not go together.
+
+    Attributes:
+        origin: the log.
+        kind: "shrunk" (the later is smaller), "forked" (one size, two roots), or "unproven" (larger, but no proof that
+            it extends the one held: the log forked, or somebody on the way spoiled the proof).
+        held: the note that was accepted before.
+        shown: the note that came then.
+        proof: what came with it.
+    """
+
+    origin: str
+    kind: str
+    held: str
+    shown: str
+    proof: tuple[bytes, ...]
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        proof = [fields.to_base64(one) for one in self.proof]
+        return canonical.to_bytes(
+            {"origin": self.origin, "kind": self.kind, "held": self.held, "shown": self.shown, "proof": proof}
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Conflict:
+        """What `to_bytes` wrote.
+
+        Raises:
+            InputError: for anything else.
+        """
+        names = ("origin", "kind", "held", "shown", "proof")
+        document = fields.exactly(canonical.from_bytes(data, where, _MAX_EVIDENCE), names, where)
+        return cls(
+            origin=fields.text(document["origin"], f"{where}, origin"),
+            kind=fields.text(document["kind"], f"{where}, kind"),
+            held=fields.text(document["held"], f"{where}, held", checkpoint.MAX_BYTES),
+            shown=fields.text(document["shown"], f"{where}, shown", checkpoint.MAX_BYTES),
+            proof=tuple(fields.from_base64(one, where) for one in fields.items(document["proof"], where)),
+        )
+
+
+class WitnessBook:
+    """The folder where a site keeps what it has seen. Made when something is first kept."""
+
+    def __init__(self, folder: Path) -> None:
+        """Of what is kept in `folder`, if it exists."""
+        self.folder = folder
+
+    def held(self) -> Mapping[str, Checkpoint]:
+        """The last checkpoint accepted of each log, by origin, in order."""
+        notes = map(checkpoint.read_unverified, self.notes().values())
+        return {one.origin: one for one in notes}
+
+    def notes(self) -> Mapping[str, str]:
+        """The last note accepted of each log, by origin, in order: to be shown to others.
+
+        Raises:
+            InputError: if a file is not as it was written.
+        """
+        found = {}
+        for path in self.folder.glob("*.note"):
+            note = _read_text(path)
+            origin = checkpoint.read_unverified(note).origin
+            if path.name != _name(origin) + ".note":
+                raise InputError(f"{path}: expected the note of the log that its name is of, got another's")
+            found[origin] = note
+        return dict(sorted(found.items()))
+
+    def accept(
+        self, note: str, origin: str, verifier: Verifier, proof: Sequence[bytes], since: int | None = None
+    ) -> Checkpoint:
+        """The checkpoint in `note`, now held as the last of log `origin`.
+
+        Args:
+            note: as shown by whoever brings it.
+            origin: the log (`checkpoint.origin_of(site)`).
+            verifier: the log's key.
+            proof: of consistency between the size held and the note's; unused for the first note and the same again.
+            since: the size that was held when the proof was asked for (0 if none). If another has come to be held
+                meanwhile, the note is refused and nothing is kept: ask again (c2sp.org/tlog-witness, "409 Conflict").
+
+        Raises:
+            InputError: if the note is malformed, or the disk does not take it: what was held is still held.
+            VerificationFailed: if another key signed it, it is another log's, it is older, or its proof is out of date
+                (nothing is kept); if it does not extend what is held (evidence is kept); if the log is in conflict.
+        """
+        head = checkpoint.open_note(note, origin, verifier)  # rule 1
+        with self._locked():
+            if self._evidence(origin).exists():  # rule 5
+                raise VerificationFailed(f"log {origin}: expected no conflict about it, got one that nobody resolved")
+            path = self.folder / f"{_name(origin)}.note"
+            before = _read_text(path) if path.exists() else None
+            if before is not None:
+                held = checkpoint.read_unverified(before)
+                if held == head:
+                    return head
+                if since not in (None, held.size):
+                    raise VerificationFailed(
+                        f"log {origin}: expected a proof since {held.size} entries, got since {since}"
+                    )
+                kind = _kind(held, head, proof)
+                if kind == OLDER:  # rule 3
+                    raise VerificationFailed(
+                        f"log {origin}: expected {held.size} entries or more, got its older {head.size}"
+                    )
+                if kind:
+                    kept = self._keep(Conflict(origin, kind, before, note, tuple(proof[:MAX_PROOF])))
+                    what = f"expected {held.size} entries and more after them, got {head.size} without a proof"
+                    raise VerificationFailed(f"log {origin} {kind}: {what}; {kept}")
+            replace_file(path, note.encode("utf-8"))  # rule 6
+        return head
+
+    def conflicts(self) -> tuple[str, ...]:
+        """The logs that are in conflict, in order."""
+        return tuple(sorted(one.origin for one in map(_read_conflict, self._folder("conflicts").glob("*.json"))))
+
+    def conflict(self, origin: str) -> Conflict:
+        """The evidence against a log.
+
+        Raises:
+            InputError: if there is none.
+        """
+        return _read_conflict(self._evidence(origin))
+
+    def resolve(self, origin: str, forget: bool = False) -> None:
+        """End a conflict by a person's decision; the evidence is moved to `resolved/`.
+
+        Args:
+            origin: the log.
+            forget: also drop the note held, so that the log's next one is taken as a first. Otherwise the log must
+                again extend it.
+
+        Raises:
+            InputError: if the log is not in conflict.
+        """
+        with self._locked():
+            evidence = self.conflict(origin)
+            done = self._folder("resolved")
+            done.mkdir(mode=0o700, exist_ok=True)
+            number = sum(1 for _ in done.glob(f"{_name(origin)}-*.json"))
+            replace_file(done / f"{_name(origin)}-{number}.json", evidence.to_bytes())
+            if forget:
+                (self.folder / f"{_name(origin)}.note").unlink(missing_ok=True)
+                sync_directory(self.folder)
+            self._evidence(origin).unlink()
+            sync_directory(self._folder("conflicts"))
+
+    def _keep(self, conflict: Conflict) -> str:
+        """Put evidence on disk (rule 5). Returns what became of it; the log is refused either way."""
+        path = self._evidence(conflict.origin)
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self.folder)
+            replace_file(path, conflict.to_bytes())
+        except (OSError, InputError):
+            return "the evidence could not be written"
+        return f"both notes are kept in {path}"
+
+    def _folder(self, name: str) -> Path:
+        return self.folder / name
+
+    def _evidence(self, origin: str) -> Path:
+        return self._folder("conflicts") / f"{_name(origin)}.json"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise InputError(f"{self.folder}: expected a folder that can be written, got {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _kind(held: Checkpoint, head: Checkpoint, proof: Sequence[bytes]) -> str:
+    """How `head` goes back on `held`; "" if it extends it (rules 2 to 4)."""
+    if head.size == held.size:
+        return FORKED
+    older, newer, fine, fault = (head, held, OLDER, SHRUNK) if head.size < held.size else (held, head, "", UNPROVEN)
+    try:
+        merkle.verify_consistency(older.size, newer.size, proof, older.root, newer.root)
+    except VerificationFailed:
+        return fault
+    return fine
+
+
+def _name(origin: str) -> str:
+    return hashlib.sha256(origin.encode("utf-8")).hexdigest()
+
+
+def _read_conflict(path: Path) -> Conflict:
+    return Conflict.from_bytes(_read_text(path, _MAX_EVIDENCE).encode("utf-8"), str(path))
+
+
+def _read_text(path: Path, most: int = 4 * checkpoint.MAX_BYTES) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a readable file, got {type(error).__name__}") from None
