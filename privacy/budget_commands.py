@@ -138,6 +138,7 @@ def _document(standing: Standing) -> dict[str, Any]:
         "lifetime": to_text(standing.lifetime),
         "groups": {name: _figures(account, limit.delta) for name, account in standing.groups.items()},
         "open_runs": {run: to_text(held) for run, held in standing.open_runs.items()},
+        "left_out": dict(standing.left_out),
         "officers": len(limit.officers),
     }
 
@@ -184,7 +185,9 @@ def _print_standing(standing: Standing) -> None:
         table.add_row("", cap, "", worst, "", "")
     out.print(table)
     for run, held in standing.open_runs.items():
-        out.print(f"open: run {escape(run)} holds {_short(held)}", highlight=False)
+        left_out = standing.left_out.get(run, 0)
+        without = f"; {left_out:,} people are not in it, as their budget does not hold it" if left_out else ""
+        out.print(f"open: run {escape(run)} holds {_short(held)}{without}", highlight=False)
     if standing.lifetime != standing.whole.spent:
         out.print(f"over all periods: {_short(standing.lifetime)}", highlight=False)
 

@@ -7,7 +7,7 @@ one has had at most the smaller of that and the cap, because the ledger leaves o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -64,6 +64,7 @@ class Standing:
         groups: that of each group of purposes, by the group's name.
         lifetime: charged over all periods, whoever was in it.
         open_runs: what each open run holds.
+        left_out: how many people are not in an open run, as their own budget did not hold it; for the site alone.
     """
 
     site: str
@@ -72,6 +73,7 @@ class Standing:
     groups: Mapping[str, Account]
     lifetime: Fraction
     open_runs: Mapping[str, Fraction]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, ledger: Ledger) -> Standing:
@@ -86,7 +88,9 @@ class Standing:
             for group in budget.groups
         }
         whole = Account(amounts.from_text(budget.cap, "cap"), totals.spent, totals.held)
-        return cls(ledger.site, budget, whole, groups, totals.lifetime, ledger.open_runs)
+        open_runs = ledger.open_runs
+        left_out = {run: ledger.reservation(run).left_out for run in open_runs}
+        return cls(ledger.site, budget, whole, groups, totals.lifetime, open_runs, left_out)
 
     def prospect(self, asked: Fraction, use_case: str) -> Prospect:
         """What a plan of this cost for this purpose would meet.
