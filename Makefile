@@ -6,7 +6,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test test-quick test-kill lint types check bench lock clean
+.PHONY: demo test test-quick test-long test-kill lint types check bench lock clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/kith demo
@@ -15,7 +15,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 test-quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not kill"
+	$(BIN)/python -m pytest -m "not slow and not kill and not long"
+
+test-long: $(VENV)/.dev
+	$(BIN)/python -m pytest -m long
 
 test-kill: $(VENV)/.dev
 	$(BIN)/python -m pytest -m kill --numprocesses 0 tests/federation/test_kill.py

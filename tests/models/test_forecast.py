@@ -163,7 +163,7 @@ def _useful(plan: Plan, trust: str = "local") -> bool:
     return found.is_useful(found.federated)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("epsilon", ["0.5", "3"])
 def test_a_forecast_is_near_what_is_measured_on_people_it_knows_nothing_of(
     epsilon: str, group_rows: MinimizedRows, group_contract: Contract
