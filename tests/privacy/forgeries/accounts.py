@@ -116,7 +116,7 @@ def lower_first(pairs: tuple[tuple[Any, str], ...]) -> tuple[tuple[Any, str], ..
 
 cost("epsilon_understated_by_one_digit", 10, lambda one: {"epsilon": lowered(one.epsilon)})
 cost("epsilon_overstated_by_three_digits", 10, lambda one: {"epsilon": lowered(one.epsilon, -3)})
-cost("epsilon_called_beyond_700", 10, lambda one: {"epsilon": ">700"})
+cost("epsilon_called_beyond_700", 3, lambda one: {"epsilon": ">700"})
 cost("mu2_understated", 10, lambda one: {"mu2": "0.3"})
 cost("delta_changed", 10, lambda one: {"delta": "0.0001"})
 cost("delta_in_another_writing", 10, lambda one: {"delta": "1E-5"})
