@@ -6,18 +6,18 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: demo test test-quick test-long test-kill lint types check bench lock clean
+.PHONY: demo test test-quick test-long test-kill lint types check bench lock clean nginx
 
 demo: $(VENV)/.runtime
 	$(BIN)/kith demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev nginx
 	$(BIN)/python -m pytest
 
-test-quick: $(VENV)/.dev
+test-quick: $(VENV)/.dev nginx
 	$(BIN)/python -m pytest -m "not slow and not kill and not long"
 
-test-long: $(VENV)/.dev
+test-long: $(VENV)/.dev nginx
 	$(BIN)/python -m pytest -m long
 
 test-kill: $(VENV)/.dev
@@ -32,7 +32,7 @@ types: $(VENV)/.dev
 
 check: lint types test
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev nginx
 	$(BIN)/python -m benchmarks
 
 lock: $(VENV)/.runtime
@@ -40,6 +40,14 @@ lock: $(VENV)/.runtime
 	$(BIN)/pip-compile -q --no-emit-index-url --no-emit-find-links --strip-extras -o requirements.lock pyproject.toml
 	$(BIN)/pip-compile -q --no-emit-index-url --no-emit-find-links --strip-extras --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 	sed -i 's/^torch==2.13.0+cpu/torch==2.13.0/' requirements.lock requirements-dev.lock  # the plain version is the CPU build where an index has one
+
+# The front proxy is tested with the real nginx. Root on Debian gets it (not started); elsewhere those tests are skipped.
+nginx:
+	@PATH="$$PATH:/usr/sbin"; command -v nginx > /dev/null || { \
+	    test "$$(id -u)" = 0 && command -v apt-get > /dev/null && export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 && \
+	    { apt-get install -qq -y --no-install-recommends nginx-light || { apt-get update -qq && \
+	      apt-get install -qq -y --no-install-recommends nginx-light; }; } > /dev/null 2>&1; } || \
+	    echo "nginx is not installed: the tests of the fleet and its proxy are skipped"
 
 clean:
 	rm -rf $(VENV) runs build dist

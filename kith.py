@@ -19,6 +19,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 import typer
 
 from federation import commands as federation_commands
+from federation import fleet_commands, guard_commands, run_commands
 from models import commands as models_commands
 from privacy import commands as privacy_commands
 from privacy.errors import KithError
@@ -35,7 +36,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (records_commands, models_commands, federation_commands, privacy_commands, serving_commands):
+for commands in (
+    records_commands,
+    models_commands,
+    federation_commands,
+    guard_commands,
+    fleet_commands,
+    run_commands,
+    privacy_commands,
+    serving_commands,
+):
     app.add_typer(commands.app)
 
 

@@ -13,22 +13,34 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from benchmarks import results
 from benchmarks.measure import Skipped
 
-SUBJECTS: Final = ("contribution", "noise", "rounds", "verification", "ledger", "ingest", "xapi", "audit", "measures")
-MINUTES: Final = "utility"
-"""The subject that takes minutes and wants data of its own: run only when asked for."""
+SUBJECTS: Final = (
+    "contribution",
+    "noise",
+    "rounds",
+    "many_sites",
+    "fleet",
+    "verification",
+    "ledger",
+    "ingest",
+    "xapi",
+    "audit",
+    "measures",
+)
+MINUTES: Final = ("utility", "school")
+"""Subjects that take minutes and want data of their own: run only when asked for."""
 
 
 def main(
     utility: Annotated[bool, typer.Option("--utility", help="Also measure utility on real data: minutes.")] = False,
-    only: Annotated[str, typer.Option(help=f"One of {', '.join((*SUBJECTS, MINUTES))}.")] = "",
+    only: Annotated[str, typer.Option(help=f"One of {', '.join((*SUBJECTS, *MINUTES))}.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Few repetitions, small sizes; no results are kept.")] = False,
 ) -> None:
     """Measure Kith beside its peers."""
-    if only and only not in (*SUBJECTS, MINUTES):
+    if only and only not in (*SUBJECTS, *MINUTES):
         raise typer.BadParameter(
-            f"expected one of {', '.join((*SUBJECTS, MINUTES))}, got {only!r}", param_hint="--only"
+            f"expected one of {', '.join((*SUBJECTS, *MINUTES))}, got {only!r}", param_hint="--only"
         )
-    names = [only] if only else [*SUBJECTS, *([MINUTES] if utility else [])]
+    names = [only] if only else [*SUBJECTS, *(MINUTES if utility else [])]
     code = results.code()
     notes = Console(stderr=True)
     tables = Console(width=None if Console().is_terminal else 160)

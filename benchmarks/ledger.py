@@ -31,6 +31,7 @@ SMALL: Final = Plan(
     PLAN.clip,
     PLAN.sites,
     (GaussianSum(EVENT.name, 1, 25, 24, 1, 9999),),
+    PLAN.replies_at_least,
 )
 PLOT: Final = Path(__file__).resolve().parent / "results" / "ledger.svg"
 SHOWN: Final = {

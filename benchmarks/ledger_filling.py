@@ -30,7 +30,7 @@ from privacy.signing import Signer
 
 SITE: Final = "made-up"
 EVENT: Final = GaussianSum("gradient", times=30, coordinates=25, grid=24, sensitivity=1, noise=1000)
-PLAN: Final = Plan("retention", "0" * 64, "local", str(DELTA), "1", (SiteBound(SITE, 1000),), (EVENT,))
+PLAN: Final = Plan("retention", "0" * 64, "local", str(DELTA), "1", (SiteBound(SITE, 1000),), (EVENT,), 1)
 STATE: Final = hashlib.sha256(b"state").hexdigest()
 VALUES: Final = bytes(8 * EVENT.coordinates)
 RECEIPT: Final = bytes(1500)

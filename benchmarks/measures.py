@@ -18,6 +18,7 @@ from models.evaluation import auc, fit_noisy, held_out
 from models.features import FeatureSpace
 from models.measure_reading import measures_document
 from models.measures import Scale, measure, state_of
+from models.optimiser import Part
 from models.planning import EVALUATION, MEASURE_SHARE, plan_at_epsilon
 from models.training import SiteSums
 from models.use_case import load_use_case
@@ -111,10 +112,10 @@ def _measured(
     fit = fit_noisy(plan, space, sums, noise)
     scale = Scale.of(fit, load_use_case("retention"))
     state, event = state_of(EVALUATION, scale), plan.event(EVALUATION)
-    noisy = {
-        name: gaussian_sum(event, measure(EVALUATION, space, part, state), noise, name.encode())
+    noisy = [
+        Part((name,), gaussian_sum(event, measure(EVALUATION, space, part, state), noise, name.encode()))
         for name, part in parts.items()
-    }
+    ]
     told = next(
         figure
         for figure in measures_document(plan, {EVALUATION: noisy}, scale)["figures"]

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from benchmarks.ledger import bare_commits
 from benchmarks.measure import Progress, Report, Spread, by_turns, ratio, timed
 from benchmarks.sample import MadeUp, made_up, settings
-from federation import client_app
-from federation.embedded import InProcessGrid, run_embedded
+from federation.checkpoints import Checkpoints
+from federation.embedded import embedded_grid, run_embedded
+from federation.exchange import Exchanges
 from federation.group import Group, load_group
 from federation.rounds import Rounds
+from federation.run_log import RunLog
 from federation.site import load_site
 from federation.training_run import plan_run
 from models.evaluation import fit_noisy
@@ -48,7 +50,9 @@ def run(quick: bool, progress: Progress) -> Report:
         sums = _sums(made, group)
         noise = secure_source()
         disk = _commits(Path(name) / "bare.sqlite", len(made.sites))
-        first, exchange = _exchanges(made, group, sums, noise, disk, 3 if quick else 40, progress)
+        first, exchange = _exchanges(
+            made, group, sums, noise, disk, 3 if quick else 40, Path(name) / "exchanges", progress
+        )
         whole = _runs(made, group, sums, noise, disk, 1 if quick else 7, Path(name), progress)
     rows: list[tuple[str, ...]] = []
     figures: dict[str, Any] = {"first_exchange_seconds": first}
@@ -94,21 +98,24 @@ def _exchanges(
     noise: NoiseSource,
     disk: Disk,
     turns: int,
+    folder: Path,
     progress: Progress,
 ) -> tuple[float, dict[str, list[float]]]:
     """Seconds of the first exchange, and of gradient exchanges by turns with the same sums bare."""
     plan = plan_run(group, settings("exchanges", turns + 1))
-    rounds = Rounds(InProcessGrid(client_app.app, made.sites), "exchanges", plan, group.keys)
-    progress("first exchange")
-    first = timed(lambda: rounds.contributions(SECOND_MOMENTS, 0, b""))
-    weights = np.random.default_rng(0).normal(0, 0.2, plan.event(GRADIENT).coordinates)
-    state, index = weights.astype("<f8").tobytes(), count()
-    work: dict[str, Callable[[], object]] = {
-        PROVEN: lambda: rounds.contributions(GRADIENT, next(index), state),
-        BARE: lambda: _bare(plan, sums, weights, noise),
-        DISK: lambda: disk(1),
-    }
-    return round(first, 3), by_turns(work, turns, progress, "exchange, ")
+    with RunLog(folder) as log:
+        exchanges = Exchanges(embedded_grid(made.sites), group.signer, group.keys.trusted().sites, log)
+        rounds = Rounds(exchanges, Checkpoints(folder / "checkpoints"), log, "exchanges", plan)
+        progress("first exchange")
+        first = timed(lambda: rounds.release(SECOND_MOMENTS, 0, b""))
+        weights = np.random.default_rng(0).normal(0, 0.2, plan.event(GRADIENT).coordinates)
+        state, index = weights.astype("<f8").tobytes(), count()
+        work: dict[str, Callable[[], object]] = {
+            PROVEN: lambda: rounds.release(GRADIENT, next(index), state),
+            BARE: lambda: _bare(plan, sums, weights, noise),
+            DISK: lambda: disk(1),
+        }
+        return round(first, 3), by_turns(work, turns, progress, "exchange, ")
 
 
 def _runs(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from federation.group import ROOTS_FILE, create_group
+from federation.run_settings import Settings
 from federation.site import create_site
-from federation.training_run import Settings
 from privacy.budget import first_budget
 from records.sample.group import write_sample_group
 

@@ -2,12 +2,10 @@
 
     python verify_alone.py RELEASE [--root KEY ...]
 
-KEY is a root key of the group (hex or base64) that you got by another way; give as many as must sign. Without one a
-release only proves to be of one piece. Read `check` on: nine steps, and the first that does not hold ends it.
-
-Not checked: the model's tensors; a second accountant, figures beside epsilon or otherwise written, sampled plans; audit
-and measures; who cosigned; who decided a budget, for which purposes, and who is in a cohort; whether ledgers and keys
-follow an earlier release's. `kith verify` does. A signature shows who claims what: not that a site drew its noise.
+KEY is a root key (hex or base64) that you got by another way; give as many as must sign. Without one a release only
+proves to be of one piece. `check` has nine steps, and the first that does not hold ends it. Left to `kith verify` are
+tensors, measures, audits; a second accountant, other figures than epsilon and other writings, sampling; cosigners; who
+decided a budget, for what and whom; whether ledgers and keys go on. A signature shows who claims what, not the noise.
 """
 
 import base64
@@ -47,27 +45,30 @@ def check(files: dict, *given: bytes) -> str:
     ys, p = [int.from_bytes(key, "little") % 2**255 for key in every], 2**255 - 19  # none of order 1, 2, 4 or 8
     need(all(y < p and (y**3 - y) * (121665 * y**4 - 243332 * y * y + 121666) % p for y in ys), "2. keys: a weak key")
     # 3. The coordinator's key, alone, signed the certificate. 4. It covers every other file as it is.
-    stated, digests, *_ = statement(files["certificate.dsse.json"], "privacy-certificate:v2", key_of["coordinator"])
+    stated, digests, *_ = statement(files["certificate.dsse.json"], "privacy-certificate:v3", key_of["coordinator"])
     named = [sha256(key_of["coordinator"]), {"number": keys["number"], "sha256": sha256(files["keys.json"])}]
     need([stated["coordinator"], stated["keys"]] == named and stated["not_covered"], "3. certificate: by other keys")
-    found = {name: sha256(data) for name, data in files.items() if name != "certificate.dsse.json"}
-    need(digests == found, "4. digests: a file is not the one that was signed")
+    need(digests == {name: sha256(files[name]) for name in {*files} - {"certificate.dsse.json"}}, "4. digests: a file")
     # 5. The plan is the certificate's. Its price is mu², the sum of (sensitivity / noise)² over all releases.
     plan, ran, accounts = read(files["plan.json"]), stated["mechanism"], stated["accounts"]
-    need(ran == {"plan": found["plan.json"], **{of: plan[of] for of in ran if of != "plan"}}, "5. plan: another")
-    sites = [one["name"] for one in plan["sites"]]
-    need(sites == sorted(set(sites)) == [one["site"] for one in accounts] and len(sites) == count, "5. plan: its sites")
-    need([plan[of] for of in ("trust", "unit", "neighbours")] == ["local", "employee", "add-remove"], "5. plan: claims")
-    price, releases, mu2, apart, up = {}, [], Fraction(0), 0.0, Context(prec=18, rounding=ROUND_CEILING)
+    need(ran == {"plan": digests["plan.json"], **{of: plan[of] for of in ran if of != "plan"}}, "5. plan: another")
+    sites, names = [one["name"] for one in plan["sites"]], [one["site"] for one in accounts]
+    least, c, discrete = plan["replies_at_least"], plan["colluding"], plan["mechanism"].startswith("discrete")
+    need(sites == sorted({*sites}) and len(names) == count and 0 < least <= len(sites), "5. plan: its sites")
+    masked = discrete and 2 * least > len(sites) + c > len(sites) > 2  # else who asks could open more than one sum
+    claims = ["secure-sum" if c and masked else "local" if c == 0 else "", "employee", "add-remove", stated["noise"]]
+    need([plan["trust"], plan["unit"], plan["neighbours"], NOISE[plan["mechanism"]]] == claims, "5. plan: claims")
+    price, releases, mu2, apart, shares = {}, [], Fraction(0), 0.0, least - c if c else 1  # of noise, in a secure sum
     for event in plan["events"]:
         name, times, noise, grid, size = (event[of] for of in ("name", "times", "noise", "grid", "coordinates"))
         clip = Fraction(plan["clip"]) * 2 ** min(grid, 60) if name == "gradient" else 1
         need(event["rate"] == "1" and name not in price, "5. plan: an event twice, or sampled: not for this program")
-        need(event["sensitivity"] >= clip > 0 < times <= 1000 and noise >= 3 and size > 0, "5. plan: an event")
-        once = Fraction(event["sensitivity"], noise) ** 2
-        price[name] = Fraction(up.divide(*map(Decimal, once.as_integer_ratio())))  # as it is written and charged
+        part = math.isqrt((noise**2 - 1) // shares) + 1
+        need(event["sensitivity"] >= clip > 0 < times <= 1000 and part >= 3 and size > 0, "5. plan: an event")
+        once, tau = Fraction(event["sensitivity"], noise) ** 2, 10 * (shares - 1) * math.exp(-((math.pi * part) ** 2))
+        price[name] = Fraction(Context(18, ROUND_CEILING).divide(*map(Decimal, once.as_integer_ratio())))  # as charged
         mu2 += times * once
-        apart += times * size / (24 * noise**2) if plan["mechanism"].startswith("discrete") else 0
+        apart += times * size * discrete * (1 / (24 * noise**2) + tau)
         releases += [(name, index) for index in range(times)]
     # 6. At the stated epsilon, delta is what the formula gives and discrete noise adds; at a smaller one it is not.
     cost, mu, whole = stated["cost"], math.sqrt(mu2), sum(price[name] for name, _ in releases)
@@ -76,26 +77,27 @@ def check(files: dict, *given: bytes) -> str:
     need(apart * (1 + math.exp(epsilon)) <= added <= delta / 999 < 0.001, "6. epsilon: discrete noise is left out")
     need(delta_of(epsilon, mu) + added <= delta * (1 + 1e-6), "6. epsilon: too small")
     need(not epsilon or delta_of(epsilon - 3e-6, mu) + added > delta, "6. epsilon: too large")
-    # 7. Each site signed one receipt for each release, of this run and plan; all sites at the same states.
+    # 7. Each site signed one receipt for each release, of this run and plan, or is called absent. Enough were there.
+    away = {(releases.index((one["event"], one["index"])), one["site"]): one["reason"] for one in stated["absences"]}
+    need([*away] == sorted(away) and {*away.values()} <= {"silent", "failed", "refused", "garbage"}, "7. absences")
+    here = {site: [one for n, one in enumerate(releases) if (n, site) not in away] for site in sites}
+    known = sum(map(len, here.values())) + len(stated["absences"]) == len(sites) * len(releases)
+    need(known and names == [site for site in sites if here[site]], "7. accounts: not of the sites that were there")
+    need(all(len(sites) - [at for at, _ in away].count(n) >= least for n in range(len(releases))), "7. too few sites")
     states = {release: sha256(b"") for release in releases if release[0] == "second-moments"}
     for n, account in enumerate(accounts):
         site, lines = account["site"], files[f"receipts/{n}.jsonl"].split(b"\n")
-        key, facts = key_of[f"site/{site}"], [site, stated["run"], ran["plan"]]
+        key, facts = key_of[f"site/{site}"], [NOISE[plan["mechanism"]], site, stated["run"], ran["plan"]]
         need(account["keyid"] == sha256(key) and lines.pop() == b"", f"7. {site}: another key, or cut off")
         receipts = [statement(line, "receipt:v1", key)[0] for line in lines]
-        need([(one["event"], one["index"]) for one in receipts] == releases, f"7. {site}: not one for each release")
-        for one, release in zip(receipts, releases, strict=True):
-            need([one[of] for of in ("site", "run", "plan")] == facts, f"7. {site}: of another run or plan")
-            need(one["noise"] == stated["noise"] == NOISE[plan["mechanism"]], f"7. {site}: another source of noise")
-            need(Fraction(one["mu2"]) == price[release[0]], f"7. {site}: at another price")
-            need(states.setdefault(release, one["state"]) == one["state"], f"7. {site}: at another state")
-        # 8. The site signed its ledger's head. Under it are the budget, and every charge with its receipt.
+        need([(one["event"], one["index"]) for one in receipts] == here[site], f"7. {site}: not one for each release")
+        need(all([one[of] for of in ("noise", "site", "run", "plan")] == facts for one in receipts), f"7. {site}: run")
+        # 8. The site signed its ledger's head. Under it are the budget, and every charge with its receipt, if any.
         shown, size, head = read(files[f"ledger/{n}.json"]), account["size"], bytes.fromhex(account["root"])
-        body, _, notes = shown["checkpoint"].partition("\n\n")
-        origin, *lines = body.split("\n")
-        need([*lines, shown["size"]] == [str(size), base64.b64encode(head).decode(), size], f"8. {site}: another head")
-        lines = [line.split(" ")[2] for line in notes.splitlines() if line.startswith(f"\N{EM DASH} {origin} ")]
-        need(any(holds(key, unbase64(line)[4:], f"{body}\n".encode()) for line in lines), f"8. {site}: not signed")
+        (origin, *body), notes = (part.split("\n") for part in shown["checkpoint"].split("\n\n"))
+        need([*body, shown["size"]] == [str(size), base64.b64encode(head).decode(), size], f"8. {site}: another head")
+        marks = [unbase64(line.split(" ")[2])[4:] for line in notes if line.startswith(f"\N{EM DASH} {origin} ")]
+        need(any(holds(key, mark, "\n".join([origin, *body, ""]).encode()) for mark in marks), f"8. {site}: not signed")
         entries = [included(one, size, head) for one in (shown["open"], shown["reserve"], *shown["charges"])]
         places, (opened, reserved, *charges) = [one["position"] for one in entries], entries
         need(places[0] == 0 and places == sorted(set(places)), f"8. {site}: entries out of order")
@@ -104,15 +106,14 @@ def check(files: dict, *given: bytes) -> str:
         budget = statement(decision, "budget-decision:v1")[0] if decision else opened["budget"]
         same = all(budget[of] == account[of] for of in ("period", "label", "cap"))
         need(same and budget["number"] == reserved["budget"] == account["budget"], f"8. {site}: under another budget")
-        tries: dict = {release: [] for release in releases}
-        for one in charges:
-            made = tries[one["event"], one["index"]]
-            need([one["kind"], one["attempt"]] == ["charge", len(made)], f"8. {site}: an attempt is left out")
-            made.append(one)
-        for one, made in zip(receipts, tries.values(), strict=True):
-            need(made and all(made[-1][of] == one[of] for of in ("position", "leaf")), f"8. {site}: another charge")
-            same = all({charge[of] for charge in made} == {one[of]} for of in ("run", "plan", "state", "mu2"))
-            need(same and [reserved["run"], reserved["plan"]] == facts[1:], f"8. {site}: a charge for another")
+        tries, last = dict.fromkeys(releases, 0), {(one["event"], one["index"]): one for one in charges}
+        for release, one in (((one["event"], one["index"]), one) for one in charges):
+            told = ["charge", *facts[2:], tries[release], states.setdefault(release, one["state"])]
+            need([one[of] for of in ("kind", "run", "plan", "attempt", "state")] == told, f"8. {site}: another charge")
+            need(Fraction(one["mu2"]) == price[release[0]], f"8. {site}: at another price")
+            tries[release] += 1
+        same = all(one | last[of] == last[of] | one for of, one in zip(here[site], receipts, strict=True))  # in common
+        need(same and [reserved["run"], reserved["plan"]] == facts[2:], f"8. {site}: not for these receipts")
         # 9. Every charge raises the totals. The account has the last ones, and the same without the run's charges.
         charged, cap = sum(Fraction(one["mu2"]) for one in charges), Fraction(budget["cap"])
         for total, of in (("spent", "total"), ("group_spent", "group"), ("lifetime", None)):
@@ -191,9 +192,8 @@ def delta_of(epsilon: float, mu: float) -> float:
 
 if __name__ == "__main__":
     try:
-        folder, *options = sys.argv[1:]
-        roots = [bytes.fromhex(key) if len(key) == 64 else unbase64(key) for key in options if key != "--root"]
-        paths = [path for path in Path(folder).rglob("*") if path.is_file()]
-        print("accepted:", check({one.relative_to(folder).as_posix(): one.read_bytes() for one in paths}, *roots))
+        roots = [bytes.fromhex(key) if len(key) == 64 else unbase64(key) for key in sys.argv[2:] if key != "--root"]
+        paths = [path for path in Path(sys.argv[1]).rglob("*") if path.is_file()]
+        print("accepted:", check({str(one.relative_to(sys.argv[1])): one.read_bytes() for one in paths}, *roots))
     except Exception as error:
         sys.exit(f"refused: {ascii(str(error) or type(error).__name__)[1:-1]}")

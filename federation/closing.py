@@ -16,25 +16,20 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flwr.app import MessageType, RecordDict
-
-from federation import messages
-from federation.exchange import Exchanges
-from federation.witnessing import Shown, Span
+from federation.exchange import Exchanges, Reply
+from federation.wire import Cosigned, Finish, Finished, Message, Proofs, Prove, Request, Witness
+from federation.witnessing import Span
 from privacy import checkpoint
 from privacy.checkpoint import origin_of
+from privacy.entries import Charged, Reserved
 from privacy.errors import InputError, Refused, VerificationFailed
 from privacy.ledger_excerpt import LedgerExcerpt, VerifiedExcerpt
 from privacy.plan import Plan
-from privacy.signing import Verifier
 
-FINISH: Final = MessageType.QUERY
-CONSISTENCY: Final = f"{MessageType.QUERY}.consistency"
-WITNESS: Final = f"{MessageType.QUERY}.witness"
 ATTEMPTS: Final = 3
 """Times that a run is closed before it is given up (rule 4)."""
 
@@ -65,40 +60,43 @@ class Closing:
         exchanges: with the plan's sites.
         run: the run's id.
         plan: its plan.
-        verifiers: each site's key, by name.
+        sites: those that have contributed, in order: all of them have to show what they were charged.
         lists: the signed key lists, the one in force last, which the sites are shown.
     """
 
     exchanges: Exchanges
     run: str
     plan: Plan
-    verifiers: Mapping[str, Verifier]
+    sites: Sequence[str]
     lists: Sequence[bytes]
 
     def closed(self) -> Mapping[str, Closed]:
         """End the run at every site; by site name.
 
         Raises:
-            Refused: if a site refuses, fails or is silent; also if it found that another's ledger was rewritten.
-            VerificationFailed: if a reply is not what it must be.
+            Refused: if a site refuses, fails, is silent, or replies with what it must not; also if it found that
+                another's ledger was rewritten.
         """
         for _ in range(ATTEMPTS):
-            finished = self.exchanges.ask("finish", FINISH, lambda: messages.finish_record(self.run), self._finished)
+            finished = self._ask(Finish(self.run), self._finished)
             cosigned = self._cosigned(finished)
             if all(set(by) == set(finished) - {name} for name, by in cosigned.items()):
                 return {name: _joined(one, cosigned[name]) for name, one in finished.items()}
         raise Refused(f"run {self.run!r}: expected no other run to end at the same moment, got one {ATTEMPTS} times")
 
-    def _finished(self, content: RecordDict) -> tuple[str, _Finished]:
-        site, data, held = messages.read_finished(content)
-        if site not in self.verifiers:
-            raise VerificationFailed(f"ledger of site {site!r:.80}: expected a site of the plan")
-        excerpt = LedgerExcerpt.from_bytes(data, f"ledger of {site}")
-        verified = excerpt.verified(site, self.verifiers[site])  # rule 1
-        entries = (verified.reserved, *verified.charges.values())
+    def _ask(self, asked: Request, read: Callable[[str, Message], Reply]) -> Mapping[str, Reply]:
+        """What every site that has contributed answers."""
+        return self.exchanges.ask("closing", dict.fromkeys(self.sites, asked), read, len(self.sites)).found
+
+    def _finished(self, site: str, told: Message) -> _Finished:
+        if not isinstance(told, Finished):
+            raise InputError(f"ledger of {site!r:.80}: expected an excerpt, got another reply")
+        excerpt = LedgerExcerpt.from_bytes(told.excerpt, f"ledger of {site}")
+        verified = excerpt.verified(site, self.exchanges.sites[site])  # rule 1
+        entries: tuple[Reserved | Charged, ...] = (verified.reserved, *verified.charges.values())
         if any((entry.run, entry.plan) != (self.run, self.plan.digest) for entry in entries):
             raise VerificationFailed(f"ledger of site {site!r}: expected the charges of run {self.run!r} and its plan")
-        return site, _Finished(excerpt, verified, held)
+        return _Finished(excerpt, verified, told.held)
 
     def _cosigned(self, finished: Mapping[str, _Finished]) -> Mapping[str, Mapping[str, str]]:
         """By site: its note as each other site cosigned it, by the witness's name."""
@@ -106,13 +104,11 @@ class Closing:
             return {name: {} for name in finished}
         spans = {name: _spans(name, finished) for name in finished}
         proofs = self._proofs(spans)
-        shown = [Shown(one.excerpt.checkpoint, proofs[name]) for name, one in sorted(finished.items())]
-
-        def read(content: RecordDict) -> tuple[str, Mapping[str, str]]:
-            witness, notes = messages.read_cosigned(content)
-            return witness, self._cosignatures(witness, notes, finished)
-
-        by_witness = self.exchanges.ask("witness", WITNESS, lambda: messages.witness_record(self.lists, shown), read)
+        shown = [(finished[name].excerpt.checkpoint, proofs[name]) for name in sorted(finished)]
+        rows = [(place, held, proof) for place, (_, by) in enumerate(shown) for held, proof in by.items()]
+        places, held, hashes = zip(*rows, strict=True) if rows else ((), (), ())
+        asked = Witness(self.run, tuple(self.lists), tuple(note for note, _ in shown), places, held, hashes)
+        by_witness = self._ask(asked, lambda site, told: self._cosignatures(site, told, finished))
         return {
             name: {witness: notes[name] for witness, notes in by_witness.items() if name in notes} for name in finished
         }
@@ -123,23 +119,22 @@ class Closing:
         if not asked:
             return {name: {} for name in spans}
 
-        def read(content: RecordDict) -> tuple[str, Mapping[int, bytes]]:
-            site, proofs = messages.read_proofs(content)
-            of_site = spans.get(site, ())
-            if len(proofs) != len(of_site):
-                raise InputError(f"consistency of {site!r:.80}: expected {len(of_site)} proofs, got {len(proofs)}")
-            return site, {span.held: proof for span, proof in zip(of_site, proofs, strict=True)}
+        def read(site: str, told: Message) -> Mapping[int, bytes]:
+            of_site = spans[site]
+            if not isinstance(told, Proofs) or len(told.proofs) != len(of_site):
+                raise InputError(f"consistency of {site!r:.80}: expected {len(of_site)} proofs, got otherwise")
+            return {span.held: proof for span, proof in zip(of_site, told.proofs, strict=True)}
 
-        return self.exchanges.ask("consistency", CONSISTENCY, lambda: messages.consistency_record(asked), read)
+        logs, sizes, held = zip(*((span.site, span.now, span.held) for span in asked), strict=True)
+        return self._ask(Prove(self.run, logs, sizes, held), read)
 
-    def _cosignatures(
-        self, witness: str, notes: Collection[str], finished: Mapping[str, _Finished]
-    ) -> Mapping[str, str]:
+    def _cosignatures(self, witness: str, told: Message, finished: Mapping[str, _Finished]) -> Mapping[str, str]:
         """The notes that a site has cosigned, by the site whose they are; those that it sent back as they were not."""
         others = [name for name in sorted(finished) if name != witness]
-        if witness not in finished or len(notes) != len(others):
+        notes = told.notes if isinstance(told, Cosigned) else ()
+        if len(notes) != len(others):
             raise VerificationFailed(f"witness {witness!r:.80}: expected the notes of {len(others)} other sites")
-        own = {origin_of(witness): self.verifiers[witness]}
+        own = {origin_of(witness): self.exchanges.sites[witness]}
         found = {}
         for name, note in zip(others, notes, strict=True):
             if checkpoint.witnesses(note, finished[name].verified.head, own):  # rule 3

@@ -1,4 +1,4 @@
-"""`kith train`: a run over sites in this process."""
+"""`kith train`: a run over sites in this process, or the rest of one that was cut off."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from privacy.errors import Refused
+from privacy.errors import InputError, Refused
+from privacy.plan import decimal
 
 app = typer.Typer()
 
@@ -18,10 +19,12 @@ app = typer.Typer()
 def train(
     group: Annotated[Path, typer.Option(help="The coordinator's folder: contract.toml, keys.json, coordinator.pem.")],
     site: Annotated[list[Path], typer.Option(help="A site's folder (site.toml and its keys); repeat.")],
-    epsilon: Annotated[str, typer.Option(help="Budget of the run for each employee, at delta.")],
-    delta: Annotated[str, typer.Option(help="Probability, well below one in the number of people.")],
+    epsilon: Annotated[str, typer.Option(help="Budget of the run for each employee, at delta.")] = "",
+    delta: Annotated[str, typer.Option(help="Probability, well below one in the number of people.")] = "",
     use_case: Annotated[str, typer.Option(help="The purpose.")] = "retention",
-    trust: Annotated[str, typer.Option(help="local; secure-sum is not yet to be had.")] = "local",
+    trust: Annotated[
+        str, typer.Option(help="local: every site adds all the noise; secure-sum: sites add up under masks, share it.")
+    ] = "local",
     measure: Annotated[
         list[str] | None,
         typer.Option(help="Measure at the end, on the same budget: evaluation, head-count, fairness-TRAIT; repeat."),
@@ -34,38 +37,47 @@ def train(
         bool, typer.Option("--float64", help="Ask for floating-point noise: faster; the certificate says so.")
     ] = False,
     run: Annotated[str, typer.Option(help="The run's id; a new one if none.")] = "",
+    resume: Annotated[
+        str, typer.Option("--resume", help="Go on with this run, as it was begun, from its last complete release.")
+    ] = "",
+    deadline: Annotated[float, typer.Option(help="Seconds that one exchange with the sites may take.")] = 600.0,
     runs: Annotated[Path, typer.Option(help="Where run folders are made.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train embedded: Flower apps and guards in this process. The release is in runs/<run id>/release."""
-    from rich.console import Console
+    from federation import run_view
+    from federation.run_folders import run_folder
+    from federation.run_settings import SETTINGS, Settings, begun
 
-    from models.planning import check_trust
-    from privacy.plan import decimal
-
-    check_trust(trust)
-    amounts = decimal(epsilon, "--epsilon"), decimal(delta, "--delta")
-    name = run or new_run_id(use_case)
-    with Console(stderr=True).status("starting") as status:
-
-        def progress(what: str, done: int, steps: int) -> None:
-            status.update(f"{what}, {done} of {steps}")
-
-        from federation.embedded import run_embedded
-        from federation.training_run import Settings
-
-        settings = Settings(
-            *(name, use_case, *amounts, trust),
+    settings = (
+        begun(run_folder(runs, resume), deadline)
+        if resume
+        else Settings(
+            run=run or new_run_id(use_case),
+            use_case=use_case,
+            epsilon=decimal(epsilon, "--epsilon"),
+            delta=decimal(delta, "--delta"),
+            trust=trust,
             measures=tuple(measure or ()),
             float64=float64,
             audit=audit,
             prior=prior,
+            deadline=deadline,
         )
+    )
+    out = runs / settings.run
+    if not resume and (out / SETTINGS).exists():
+        raise InputError(
+            f"run {settings.run!r}: expected a new one, or --resume {settings.run}; got one that was begun"
+        )
+    with run_view.live(out):
+        from federation.embedded import run_embedded  # torch and Flower: seconds, with something to look at
+
         try:
-            release = run_embedded(group, site, settings, runs / name, progress)
+            release = run_embedded(group, site, settings, out)
         except Refused as error:
-            raise Refused(f"{error} (run {name}: go on with --run, or free it with kith budget release)") from None
-    print(json.dumps({"run": name, "release": str(release)}) if as_json else f"release: {release}")
+            raise Refused(f"{error} (go on with --resume {settings.run})") from None
+    print(json.dumps({"run": settings.run, "release": str(release)}) if as_json else f"release: {release}")
 
 
 def new_run_id(use_case: str) -> str:

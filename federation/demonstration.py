@@ -19,9 +19,9 @@ from typing import Any, Final
 import numpy as np
 
 from federation.embedded import run_embedded
-from federation.group import ROOTS_FILE, create_group
+from federation.group import create_group
+from federation.run_settings import Settings
 from federation.site import Site, create_site
-from federation.training_run import Settings
 from models.evaluation import auc, fit_noisy, fit_pooled
 from models.explanation import explain
 from models.features import GRID, FeatureSpace
@@ -33,6 +33,7 @@ from privacy.budget import first_budget
 from privacy.certificate import Certificate, open_certificate
 from privacy.errors import Refused
 from privacy.fields import to_base64
+from privacy.key_folder import ROOTS_FILE
 from privacy.measures_file import GROUP, Figure, Measures
 from privacy.plan import written
 from privacy.randomness import secure_source

@@ -15,11 +15,13 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from federation import client_app
 from federation.group import load_group
+from federation.guard import Guard
+from federation.messenger import messenger
+from federation.run_settings import Settings
 from federation.server_app import config_of, server_app
 from federation.site import load_site
-from federation.training_run import Progress, Settings
+from federation.training_run import Progress
 from privacy.errors import InputError
 
 RUN = 1
@@ -90,6 +92,16 @@ class InProcessGrid(Grid):
         return identity
 
 
+def embedded_grid(sites: Iterable[Path]) -> InProcessGrid:
+    """A grid whose nodes ask a guard in this process each.
+
+    Raises:
+        InputError: if a folder is no site's, or what its guard needs is not there.
+    """
+    guards = {str(folder): Guard(load_site(folder)) for folder in sites}
+    return InProcessGrid(messenger(lambda context: guards[str(context.node_config["site"])].answer), map(Path, guards))
+
+
 def run_embedded(
     group: Path,
     sites: Iterable[Path],
@@ -108,8 +120,7 @@ def run_embedded(
     expected = sorted(load_group(group).contract.site.names)
     if names != expected:
         raise InputError(f"sites: expected each of {', '.join(expected)} once, got {', '.join(names) or 'none'}")
-    grid = InProcessGrid(client_app.app, folders)
     config = config_of(settings, group, out)
     context = Context(run_id=RUN, node_id=SERVER, node_config={}, state=RecordDict(), run_config=config)
-    server_app(progress)(grid, context)
+    server_app(progress)(embedded_grid(folders), context)
     return out / "release"

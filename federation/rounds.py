@@ -1,100 +1,283 @@
-"""The releases of a run, asked of all sites of its plan.
+"""The releases of a run, asked of the sites of its plan, under either trust, and kept so that a crash loses none.
 
 Rules:
-    1. A reply counts only with a receipt that the site enrolled under that name has signed, for exactly this run, plan,
-       event, index, state and these bytes.
-    2. All sites of the plan count, each once (`federation.exchange`).
+    1. A reply counts only as `federation.exchange` and `federation.receiving` say. A release holds with as many sites
+       as the plan asks for at least; with fewer the run stops, to be gone on with.
+    2. A release is on disk before the next one is asked for. Whoever goes on after a crash asks for no release again
+       that is there, and for the next one at the same state as before: guards answer with the same bytes.
+    3. Under a secure sum, whose contributions have arrived is on disk before anybody is asked to unmask: no site is
+       asked to unmask two different sums of one release, which it would refuse.
+    4. A sum under masks that can not be an honest one is not used: some site sent garbage, and nobody can tell which.
+       Of gradients there are others; without the second moments or a measure the run stops.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, Final
 
 import numpy as np
-from flwr.app import MessageType, RecordDict
-from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
-from federation import messages
-from federation.closing import Closed, Closing
-from federation.exchange import DEADLINE, Exchanges
-from federation.guard import Contribution, Request
-from privacy.dsse import Envelope
-from privacy.errors import InputError, VerificationFailed
-from privacy.key_list import KeyList
-from privacy.plan import Plan
-from privacy.receipt import Receipt, open_receipt
+from federation.checkpoints import Checkpoints
+from federation.exchange import Exchanges, Replies, Reply
+from federation.receiving import Verified, check_range, verified
+from federation.released import Released
+from federation.run_log import RunLog
+from federation.secure_sum.at_coordinator import SumOfRun
+from federation.wire import (
+    Advert,
+    Advertise,
+    Agree,
+    Agreed,
+    Contribute,
+    Kind,
+    Message,
+    Request,
+    Share,
+    Shares,
+    Unmask,
+    Unmasked,
+)
+from models.optimiser import Part
+from models.planning import GRADIENT
+from privacy import fields
+from privacy.errors import InputError, Refused
+from privacy.plan import SECURE_SUM, Plan
 
-
-@dataclass(frozen=True)
-class Verified:
-    """A contribution whose receipt has been verified."""
-
-    sum: NDArray[np.int64]
-    receipt: Receipt
-    envelope: bytes
+ADVERTS: Final = "secure-sum-keys"
+"""Checkpoint of the keys that a secure sum's sites have made."""
+SUM: Final = "secure-sum"
+"""Checkpoint of what a secure sum's sites have shared out."""
 
 
 class Rounds:
-    """The exchanges of one run."""
+    """The releases of one run."""
 
-    def __init__(self, grid: Grid, run: str, plan: Plan, keys: KeyList, deadline: float = DEADLINE) -> None:
-        """Wait for the plan's sites to be online.
+    def __init__(self, exchanges: Exchanges, checkpoints: Checkpoints, log: RunLog, run: str, plan: Plan) -> None:
+        """Nothing is asked yet."""
+        self._exchanges, self._checkpoints, self._log, self._run, self._plan = exchanges, checkpoints, log, run, plan
+        self._bytes = plan.to_bytes()
+        self._releases = [(event.name, index) for event in plan.events for index in range(event.times)]
+        self._sum: SumOfRun | None = None
+        self._apart: Mapping[str, str] = {}
+        self._delivered: set[str] = set()
+
+    @property
+    def done(self) -> int:
+        """Releases that are on disk."""
+        return sum(self._checkpoints.load(_name(place)) is not None for place in range(len(self._releases)))
+
+    def release(self, event: str, index: int, state: bytes) -> Released:
+        """One release, from disk or from the sites.
 
         Raises:
-            InputError: if the plan names a site that has no active key.
-            Refused: if fewer nodes than sites are online before the deadline.
+            Refused: if too few sites take part, or by rule 4.
+            InputError: if what is on disk was computed at another state.
         """
-        self._run, self._plan = run, plan
-        enrolled = keys.trusted().sites
-        unknown = [site.name for site in plan.sites if site.name not in enrolled]
-        if unknown:
-            raise InputError(f"plan sites: expected enrolled ones, got {unknown[0]!r:.80} without a key in keys.json")
-        self._keys = {site.name: enrolled[site.name] for site in plan.sites}
-        self._exchanges = Exchanges(grid, self._keys, deadline)
+        place, asked = self._releases.index((event, index)), Contribute(self._run, self._bytes, event, index, state)
+        digest = hashlib.sha256(state).hexdigest()
+        known = self._checkpoints.load(_name(place))
+        if known is not None:  # rule 2
+            found = Released.from_document(known, f"checkpoint {_name(place)}")
+            if (found.event, found.index, found.state) != (event, index, digest):
+                raise InputError(f"checkpoint {_name(place)}: expected {event} {index} at this state, got another")
+            return found
+        found = self._masked(place, asked) if self._plan.trust == SECURE_SUM else self._plain(asked)
+        self._checkpoints.save(_name(place), found.to_document())  # rule 2
+        self._tell(place, found)
+        return found
 
-    def contributions(self, event: str, index: int, state: bytes) -> Mapping[str, Verified]:
-        """Every site's noisy sum for one release of the plan, by site name.
+    def _plain(self, asked: Contribute) -> Released:
+        """A release of which every site's own noisy sum is told."""
+        replies = self._contributions(asked)
+        parts = tuple(Part((site,), one.values.astype(np.int64)) for site, one in replies.found.items())
+        return self._released(asked, parts, replies.found, replies.absent, {})
 
-        Raises:
-            Refused: if a site refuses, fails or is silent.
-            VerificationFailed: if a reply is not what its receipt says.
+    def _contributions(self, asked: Contribute | Mapping[str, Contribute]) -> Replies[Verified]:
+        one = asked if isinstance(asked, Contribute) else next(iter(asked.values()))
+
+        def read(site: str, told: Message) -> Verified:
+            return verified(site, told, one, self._plan, self._exchanges.sites[site])
+
+        return self._exchanges.ask("release", asked, read, self._plan.replies_at_least, (one.event, one.index))
+
+    # Under a secure sum
+
+    def _masked(self, place: int, asked: Contribute) -> Released:
+        """A release of which only the sum over its sites is told."""
+        summing = self._sum_of_run()
+        masked, absent = self._arrived(place, asked, summing)
+        survivors = tuple(sorted(masked))
+        of = asked.event, asked.index
+        signatures: Mapping[str, bytes] = {}
+        if survivors != summing.roster:
+
+            def agreed(site: str, told: Message) -> bytes:
+                signature = _is(Agreed, site, told).signature
+                summing.check_agreed(site, *of, survivors, signature)
+                return signature
+
+            signatures = self._ask_survivors("agreeing", Agree(self._run, *of, survivors), survivors, of, agreed)
+
+        def unmasked(site: str, told: Message) -> Unmasked:
+            reply = _is(Unmasked, site, told)
+            summing.check_unmasked(survivors, reply)
+            return reply
+
+        unmask = Unmask(self._run, *of, survivors, signatures)
+        replies = self._ask_survivors("unmasking", unmask, survivors, of, unmasked)
+        values = {site: np.asarray(one.values, dtype=np.uint64) for site, one in masked.items()}
+        total, faults = summing.unmasked(*of, values, replies)
+        parts: tuple[Part, ...] = ()
+        why = "its sum can not be unmasked"
+        try:
+            if total is None:
+                raise InputError(f"{asked.event}: expected a sum that can be unmasked, got none")
+            why = "its sum was out of range"
+            check_range(total, survivors, self._plan.event(asked.event), self._plan)
+            parts = (Part(survivors, total),)
+        except InputError as error:  # rule 4
+            if asked.event != GRADIENT:
+                raise Refused(
+                    f"{error}: a site has sent garbage under its masks, so this run can not be used"
+                ) from None
+            faults = {"": f"{why}: a site has sent garbage under its masks", **faults}
+        return self._released(asked, parts, masked, absent, faults)
+
+    def _arrived(
+        self, place: int, asked: Contribute, summing: SumOfRun
+    ) -> tuple[Mapping[str, Verified], Mapping[str, str]]:
+        """Whose masked contributions to a release have arrived, for good (rule 3)."""
+        name, state = f"{_name(place)}-masked", hashlib.sha256(asked.state).hexdigest()
+        if (known := self._checkpoints.load(name)) is None:
+            inboxes = {site: {} if site in self._delivered else summing.inboxes[site] for site in summing.roster}
+            replies = self._contributions({site: _with_inbox(asked, inbox) for site, inbox in inboxes.items()})
+            self._delivered |= set(replies.found)
+            known = {
+                "arrived": {site: _written(one) for site, one in replies.found.items()},
+                "absent": dict(replies.absent) | dict(self._apart),
+                "state": state,
+            }
+            self._checkpoints.save(name, known)
+        if known["state"] != state:  # rule 2
+            raise InputError(f"checkpoint {name}: expected {asked.event} {asked.index} at this state, got another")
+        return {site: _read(one, name) for site, one in sorted(known["arrived"].items())}, known["absent"]
+
+    def _sum_of_run(self) -> SumOfRun:
+        """The run's secure sum, once its sites have shared out what others need to unmask.
+
+        After a crash everybody is asked once more: by their answers the coordinator learns which node is which site.
         """
-        request = Request(self._run, self._plan.to_bytes(), event, index, state)
-        asked = (event, index, hashlib.sha256(state).hexdigest())
+        if self._sum is not None:
+            return self._sum
+        least, made = self._plan.replies_at_least, SumOfRun(self._run, self._plan, self._exchanges.sites)
 
-        def read(content: RecordDict) -> tuple[str, Verified]:
-            verified = self._verified(messages.read_contribution(content), asked)
-            return verified.receipt.site, verified
+        def advert(site: str, told: Message) -> bytes:
+            found = _is(Advert, site, told).advert
+            made.check_advert(site, found)
+            return found
 
-        return self._exchanges.ask(
-            f"{event} {index}", MessageType.TRAIN, lambda: messages.request_record(request), read
+        def shares(site: str, told: Message) -> Mapping[str, bytes]:
+            found = _is(Shares, site, told).sealed
+            made.check_shares(site, found)
+            return found
+
+        keys = self._exchanges.ask("keys", Advertise(self._run, self._bytes), advert, least)
+        known = self._checkpoints.load(SUM)
+        if known is None:
+            advertised = self._advertised(keys)
+            adverts = {site: fields.from_base64(one, ADVERTS) for site, one in advertised["adverts"].items()}
+            share = Share(self._run, self._bytes, made.advertised(adverts))
+            shared = self._exchanges.ask("shares", dict.fromkeys(adverts, share), shares, least)
+            made.shared(shared.found)
+            known = {"sum": made.to_document(), "absent": {**shared.absent, **advertised["absent"]}}
+            self._checkpoints.save(SUM, known)
+        self._sum = SumOfRun.from_document(known["sum"], self._run, self._plan, self._exchanges.sites)
+        self._apart = known["absent"]
+        return self._sum
+
+    def _advertised(self, keys: Replies[bytes]) -> Any:
+        """Whose keys have come, for good: sites hold to the list of participants that they are first shown."""
+        if (known := self._checkpoints.load(ADVERTS)) is None:
+            adverts = {site: fields.to_base64(advert) for site, advert in keys.found.items()}
+            known = {"adverts": adverts, "absent": dict(keys.absent)}
+            self._checkpoints.save(ADVERTS, known)
+        return known
+
+    def _ask_survivors(
+        self,
+        what: str,
+        asked: Request,
+        survivors: tuple[str, ...],
+        of: tuple[str, int],
+        read: Callable[[str, Message], Reply],
+    ) -> Mapping[str, Reply]:
+        """What those whose contributions have arrived answer."""
+        least = self._plan.replies_at_least
+        return self._exchanges.ask(what, dict.fromkeys(survivors, asked), read, least, of).found
+
+    # What a release has come to
+
+    def _released(
+        self,
+        asked: Contribute,
+        parts: tuple[Part, ...],
+        found: Mapping[str, Verified],
+        absent: Mapping[str, str],
+        faults: Mapping[str, str],
+    ) -> Released:
+        return Released(
+            event=asked.event,
+            index=asked.index,
+            state=hashlib.sha256(asked.state).hexdigest(),
+            parts=parts,
+            receipts={site: one.receipt for site, one in found.items()},
+            absent={name: absent[name] for name in sorted(absent)},
+            faults=faults,
+            size=sum(one.values.nbytes + len(one.receipt) for one in found.values()),
         )
 
-    def close(self, lists: Sequence[bytes]) -> Mapping[str, Closed]:
-        """End the run at every site, as `federation.closing.Closing` says; `lists` are the signed key lists."""
-        return Closing(self._exchanges, self._run, self._plan, self._keys, lists).closed()
+    def _tell(self, place: int, found: Released) -> None:
+        of = {"event": found.event, "index": found.index}
+        for site, reason in found.absent.items():
+            self._log.add("absent", site=site, reason=reason, **of)
+        self._log.add(
+            "released",
+            done=place + 1,
+            of=len(self._releases),
+            sites=len(found.receipts),
+            bytes=found.size,
+            spent=f"{self._spent(place):.6f}",
+            **of,
+        )
 
-    def _verified(self, contribution: Contribution, asked: tuple[str, int, str]) -> Verified:
-        receipt = self._opened(contribution.receipt)
-        event, index, state = asked
-        expected = (self._run, self._plan.digest, event, index, state)
-        if (receipt.run, receipt.plan, receipt.event, receipt.index, receipt.state) != expected:  # rule 1
-            raise VerificationFailed(f"receipt of {receipt.site!r}: expected run, plan and state of {event} {index}")
-        if receipt.contribution != hashlib.sha256(contribution.values).hexdigest():
-            raise VerificationFailed(f"contribution of {receipt.site!r}: expected the bytes that its receipt names")
-        coordinates = self._plan.event(event).coordinates
-        if len(contribution.values) != 8 * coordinates:
-            raise InputError(f"contribution of {receipt.site!r}: expected {coordinates} int64, got another length")
-        return Verified(np.frombuffer(contribution.values, dtype="<i8").astype(np.int64), receipt, contribution.receipt)
+    def _spent(self, place: int) -> float:
+        """Share of the plan's mu² that is charged with the release at a place."""
+        once = [self._plan.event(event).mu_squared_once for event, _ in self._releases]
+        return float(sum(once[: place + 1], Fraction(0)) / sum(once, Fraction(0)))
 
-    def _opened(self, envelope: bytes) -> Receipt:
-        keyids = {signature.keyid for signature in Envelope.from_bytes(envelope, "receipt").signatures}
-        for name, verifier in self._keys.items():
-            if verifier.keyid in keyids:
-                receipt = open_receipt(envelope, verifier)
-                if receipt.site == name:
-                    return receipt
-        raise VerificationFailed("receipt: expected one signed by a site of the plan under its own name, got another")
+
+def _name(place: int) -> str:
+    return f"release-{place:04d}"
+
+
+def _with_inbox(asked: Contribute, inbox: Mapping[str, bytes]) -> Contribute:
+    return Contribute(asked.run, asked.plan, asked.event, asked.index, asked.state, inbox)
+
+
+def _is(kind: type[Kind], site: str, told: Message) -> Kind:
+    if not isinstance(told, kind):
+        raise InputError(f"reply of {site!r:.80}: expected {kind.__name__}, got another")
+    return told
+
+
+def _written(one: Verified) -> dict[str, str]:
+    values = fields.to_base64(np.asarray(one.values, dtype="<u8").tobytes())
+    return {"values": values, "receipt": fields.to_base64(one.receipt)}
+
+
+def _read(document: Any, where: str) -> Verified:
+    values = np.frombuffer(fields.from_base64(document["values"], where), dtype="<u8").astype(np.uint64)
+    return Verified(values, fields.from_base64(document["receipt"], where))

@@ -10,12 +10,13 @@ from flwr.app import Context, UserConfig
 from flwr.serverapp import Grid, ServerApp
 
 from federation.group import load_group
-from federation.training_run import Progress, Settings, train
+from federation.run_settings import DEADLINE, Settings
+from federation.training_run import Progress, train
 from privacy.errors import InputError
 from privacy.plan import decimal
 
 TEXTS: Final = ("group", "use-case", "epsilon", "delta", "trust", "out")
-Setting = TypeVar("Setting", str, int, bool)
+Setting = TypeVar("Setting", str, int, float, bool)
 
 
 def server_app(progress: Progress) -> ServerApp:
@@ -45,6 +46,7 @@ def config_of(settings: Settings, group: Path, out: Path) -> UserConfig:
         "float64": settings.float64,
         "audit": str(settings.audit or ""),
         "prior": str(settings.prior or ""),
+        "deadline": settings.deadline,
     }
 
 
@@ -68,6 +70,7 @@ def read_config(context: Context) -> tuple[Settings, Path, Path]:
         float64=_setting({"float64": False, **config}, "float64", bool),
         audit=Path(optional["audit"]) if optional["audit"] else None,
         prior=Path(optional["prior"]) if optional["prior"] else None,
+        deadline=float(_setting({"deadline": DEADLINE, **config}, "deadline", float)),
     )
     return settings, Path(texts["group"]), Path(texts["out"])
 

@@ -1,11 +1,13 @@
 """A site's own folder: what its guard may open, and the limits that only the site sets.
 
-site.toml       name, paths, use cases, the noise source, and where the ledger is if not here
+site.toml       name, paths, the noise source, where the ledger is if not here, and where the guard listens
+policy.toml     what the site lets anybody ask of it (`federation.policy`)
 key.pem         the site's signing key
 marks.key       the secret under which the ledger knows its people
 ledger.sqlite   what its people's privacy has been charged
 roots.json      the group's root keys, as pinned when the site joined
 keys.json       the group's key list, signed by them
+approvals.sqlite  plans that were shown to the site, and who of its people approved them (`federation.approvals`)
 witnessed/      the last checkpoint that the site has seen of every site's ledger, its own included
 """
 
@@ -19,6 +21,8 @@ from typing import Any, Final
 
 import tomli_w
 
+from federation.policy import Policy, default_policy
+from federation.policy_file import POLICY_FILE, load_policy, write_policy
 from privacy import ledger_place
 from privacy.budget import Budget
 from privacy.errors import InputError
@@ -39,6 +43,20 @@ MAX_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True)
+class TlsFiles:
+    """PEM files of a guard that is asked over TLS.
+
+    Attributes:
+        certificate, key: the guard's own.
+        clients: the authority of those who may ask.
+    """
+
+    certificate: Path
+    key: Path
+    clients: Path
+
+
+@dataclass(frozen=True)
 class Site:
     """A site as its own `site.toml` describes it.
 
@@ -47,26 +65,38 @@ class Site:
         name: as in the group's plan.
         source: where its rows are: a records folder, or a table's file.
         contract: where the group's contract is.
-        use_cases: purposes the site takes part in.
         noise: "os", or "seeded-for-tests:<seed>", which every receipt then says and every verifier refuses.
         ledger: URL of the ledger's database, a file's path in it relative to the folder, or "env:NAME" for one in an
             environment variable; "" for ledger.sqlite.
-        float64: whether plans with floating-point noise are served; certificates say where it was used.
+        listen: where the guard is asked, unless its command says otherwise: "unix:PATH" or "tls:HOST:PORT".
+        peers: who may ask it there: names or numbers of the system's users, or names in TLS certificates; with none,
+            whoever may open the socket, or has a certificate of the right authority.
+        tls: the files that "tls:" needs.
     """
 
     folder: Path
     name: str
     source: Path
     contract: Path
-    use_cases: tuple[str, ...]
     noise: str
     ledger: str = ""
-    float64: bool = False
+    listen: str = ""
+    peers: tuple[str, ...] = ()
+    tls: TlsFiles | None = None
 
     @property
     def signer(self) -> Signer:
         """The site's signing key."""
         return signer_from_uri(f"file:{self.folder / KEY_FILE}")
+
+    @property
+    def policy(self) -> Policy:
+        """What the site lets anybody ask of it, as the file says at this moment.
+
+        Raises:
+            InputError: if the file is missing, open to others, or no policy.
+        """
+        return load_policy(self.folder / POLICY_FILE)
 
     @property
     def marks(self) -> MarkKey:
@@ -124,8 +154,9 @@ def create_site(
     budget: Budget,
     noise: str = OS,
     ledger: str = "",
+    policy: Policy | None = None,
 ) -> Site:
-    """A new site: its folder with its keys, and an empty ledger under this budget; it takes part in all its use cases.
+    """A new site: its folder with its keys, an empty ledger under this budget, and a policy, `default_policy` if none.
 
     Raises:
         InputError: if the folder already holds a key or a ledger, or `ledger` names a database that can not be used.
@@ -139,11 +170,11 @@ def create_site(
         "name": name,
         "source": str(source),
         "contract": str(contract),
-        "use_cases": [case for group in budget.groups for case in group.use_cases],
         "noise": noise,
     }
     if ledger:
         document["ledger"] = ledger
+    write_policy(folder / POLICY_FILE, policy or default_policy(budget))
     (folder / SITE_FILE).write_text(tomli_w.dumps(document), encoding="utf-8")
     return load_site(folder)
 
@@ -152,7 +183,7 @@ def load_site(folder: Path) -> Site:
     """The site in `folder`; relative paths in its file are relative to the folder.
 
     Raises:
-        InputError: if `site.toml` is missing or is not a site's.
+        InputError: if `site.toml` or the policy is missing, or either is not a site's.
     """
     path = folder / SITE_FILE
     try:
@@ -163,16 +194,18 @@ def load_site(folder: Path) -> Site:
             name=_text(fields.pop("name")),
             source=folder / _text(fields.pop("source")),
             contract=folder / _text(fields.pop("contract")),
-            use_cases=tuple(_text(case) for case in fields.pop("use_cases")),
             noise=_text(fields.pop("noise")),
             ledger=_text(fields.pop("ledger")) if "ledger" in fields else "",
-            float64=_flag(fields.pop("float64", False)),
+            listen=_text(fields.pop("listen")) if "listen" in fields else "",
+            peers=tuple(_text(str(one)) for one in fields.pop("peers", ())),
+            tls=_tls(folder, fields.pop("tls")) if "tls" in fields else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected a site's file, got {type(error).__name__}") from None
     if fields:
         known = ", ".join(field.name for field in dataclasses.fields(Site) if field.name != "folder")
         raise InputError(f"{path}: expected only {known}; got {', '.join(fields)[:80]}")
+    _ = site.policy  # a site without one is none
     return site
 
 
@@ -182,7 +215,5 @@ def _text(value: object) -> str:
     return value
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
+def _tls(folder: Path, files: dict[str, Any]) -> TlsFiles:
+    return TlsFiles(**{name: folder / _text(file) for name, file in files.items()})

@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from federation.site import KEYS_FILE, ROOTS_FILE, Site
@@ -16,6 +16,7 @@ from privacy import key_folder, key_list
 from privacy.atomic_files import replace_file
 from privacy.errors import InputError, VerificationFailed
 from privacy.key_list import KeyList
+from privacy.signing import Verifier
 from privacy.trust_roots import PinnedKeys
 
 MAX_LISTS: Final = 64
@@ -38,6 +39,24 @@ def join(site: Site, keys: bytes, roots: bytes) -> None:
         raise VerificationFailed(f"{KEYS_FILE}: expected the key of site {site.name!r:.80} itself, got another or none")
     replace_file(site.folder / KEYS_FILE, keys)
     replace_file(site.folder / ROOTS_FILE, roots)
+
+
+def coordinators(site: Site) -> Mapping[str, Verifier]:
+    """The keys that may start runs here, by keyid: those of the held list that the site's policy lets.
+
+    Raises:
+        InputError: if the site is in no group.
+    """
+    return site.policy.coordinator_keys(key_folder.in_force(site.folder))
+
+
+def site_keys(site: Site) -> Mapping[str, Verifier]:
+    """The keys of all sites of the held list, by name.
+
+    Raises:
+        InputError: if the site is in no group.
+    """
+    return key_folder.in_force(site.folder).trusted().sites
 
 
 def accept(site: Site, lists: Sequence[bytes]) -> KeyList:

@@ -6,17 +6,17 @@ Rules:
     1. What can not be certified is not begun: cost, audit, prior release and the place to write to are looked at before
        any site is asked for anything.
     2. All that the sites give out is an event of the plan, measures included; nothing else of theirs is in a release.
+    3. A run goes on from what its folder holds only under the very settings and plan that it began with.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -25,21 +25,28 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from federation.basis import Basis
-from federation.closing import Closed
+from federation.checkpoints import Checkpoints
+from federation.closing import Closed, Closing
 from federation.code_digest import code_digest
 from federation.environment import versions
+from federation.exchange import Exchanges
 from federation.group import Group
-from federation.rounds import Rounds, Verified
+from federation.released import Released
+from federation.rounds import Rounds
+from federation.run_log import RunLog
+from federation.run_settings import SETTINGS, Settings
 from models.features import LOGISTIC, FeatureSpace
 from models.measure_reading import measures_document
 from models.measures import Scale, state_of
-from models.optimiser import Fit, learn
-from models.planning import ROUNDS, TRAINING, plan_at_epsilon
+from models.optimiser import Fit, Part, learn
+from models.planning import TRAINING, plan_at_epsilon
 from models.release import card_document, weights_bytes
 from models.use_case import load_use_case
 from privacy import canonical, release_files
+from privacy.atomic_files import replace_file
 from privacy.certificate import (
     NO_TUNING,
+    Absence,
     AuditSummary,
     Certificate,
     KeysUsed,
@@ -48,13 +55,15 @@ from privacy.certificate import (
     issue,
     side_outputs,
 )
-from privacy.errors import InputError
-from privacy.plan import FLOAT64, Plan
+from privacy.errors import InputError, KithError
+from privacy.plan import FLOAT64, SECURE_SUM, Plan
+from privacy.receipt import open_receipt
+from privacy.signing import Verifier
 
 NOT_COVERED: Final = (
     "what the group's records say about everybody, also about people who were never in them",
     "an administrator of a site, or code with the rights of its guard, who reads the table or the site's key there",
-    "a coordinator whose code the site runs: here the Flower app holds the guard, so the site must install it itself",
+    "a guard in one process with the Flower app, as in a trial on one machine: who ships the app reads what it reads",
     "a site that signs what it did not do",
     "a ledger that was rewritten before any other site had seen it, or with every witness's help",
     "weights that were not computed from the released sums: they are the coordinator's word",
@@ -63,56 +72,25 @@ NOT_COVERED: Final = (
     "figures that a demonstration or an evaluation shows beside a release without noise",
 )
 
+SHARED: Final = (
+    "more than the colluding sites that the mechanism names, together with the coordinator",
+    "sites that leave out their share of the noise: everybody's protection is then so much less",
+    "that the sum under masks is the one that the model was learned from: it is the coordinator's word",
+)
+"""Under a secure sum."""
 FLOATING: Final = "the arithmetic of floating-point noise, which the accounting takes for exact"
 
-RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MAX_FAULTS: Final = 100
+CHECKPOINTS: Final = "checkpoints"
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is to do. What it may do is decided at each site.
-
-    Attributes:
-        run: the run's id.
-        use_case: the purpose.
-        epsilon, delta: budget of the run for each employee, measures included.
-        trust: "local".
-        rounds: gradient sums.
-        measures: what is measured at the end, out of `models.planning.measures_offered`.
-        float64: whether to ask for floating-point noise, which sites must allow and certificates tell.
-        audit: file of an audit of exactly this plan (`kith audit --json`), to go into the release.
-        prior: directory of the release that this one follows.
-    """
-
-    run: str
-    use_case: str
-    epsilon: Decimal
-    delta: Decimal
-    trust: str
-    rounds: int = ROUNDS
-    measures: tuple[str, ...] = ()
-    float64: bool = False
-    audit: Path | None = None
-    prior: Path | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a run id that is no plain name: it becomes a folder's.
-
-        Raises:
-            InputError: for any other id.
-        """
-        if not RUN_ID.fullmatch(self.run):
-            raise InputError(f"run id: expected up to 100 letters, digits, . _ or -, got {self.run!r:.60}")
 
 
 def plan_run(group: Group, settings: Settings) -> Plan:
     """The plan of a run over all sites of the group's contract.
 
     Raises:
-        InputError: if the contract is for another purpose, or the budget is none.
-        Refused: if the trust asked for can not be had.
+        InputError: if the contract is for another purpose, the budget is none, or the sites are too few for the trust.
     """
     if group.contract.purpose != settings.use_case:
         raise InputError(
@@ -128,7 +106,7 @@ def plan_run(group: Group, settings: Settings) -> Plan:
 def train(
     grid: Grid, group: Group, settings: Settings, out: Path, progress: Progress = lambda _what, _done, _of: None
 ) -> Path:
-    """Run the plan over `grid` and write the release to `out`/release, which is returned.
+    """Run the plan over `grid`, or go on with it, and write the release to `out`/release, which is returned.
 
     Args:
         grid: Flower's connection to the sites.
@@ -138,30 +116,88 @@ def train(
         progress: told what has been done, of how much.
 
     Raises:
-        InputError: if `out` already holds a release.
-        KithError: whatever a site refuses with, or a reply that does not verify; nothing is then written.
+        InputError: if `out` already holds a release, or a run with other settings.
+        KithError: whatever a site refuses with, if too few reply; no release is then written, and the run can be gone
+            on with.
     """
     plan = plan_run(group, settings)
     basis = Basis.of(group, plan, settings.audit, settings.prior)  # rule 1
-    partial = _place_for(out)
-    space = FeatureSpace.from_contract(group.contract)
-    rounds = Rounds(grid, settings.run, plan, group.keys)
-    kept: dict[str, list[Verified]] = {site.name: [] for site in plan.sites}
+    with RunLog(out) as log:
+        partial = _place_for(out)
+        _begin(out, settings, plan, group.contract_digest)  # rule 3
+        try:
+            return _run(grid, group, settings, basis, partial, log, progress)
+        except KithError as error:
+            log.add("failed", reason=str(error))
+            raise
+
+
+def _run(
+    grid: Grid, group: Group, settings: Settings, basis: Basis, partial: Path, log: RunLog, progress: Progress
+) -> Path:
+    plan, space = basis.plan, FeatureSpace.from_contract(group.contract)
+    sites = _enrolled(plan, group)
+    exchanges = Exchanges(grid, group.signer, sites, log, settings.deadline)
+    rounds = Rounds(exchanges, Checkpoints(partial.parent / CHECKPOINTS), log, settings.run, plan)
+    _announce(log, settings, basis, rounds.done)
+    released: list[Released] = []
     steps = sum(event.times for event in plan.events) + 1
 
-    def ask(event: str, index: int, state: bytes) -> Mapping[str, NDArray[np.int64]]:
-        found = rounds.contributions(event, index, state)
-        for name, contribution in found.items():
-            kept[name].append(contribution)
-        progress(event, sum(len(of_site) for of_site in kept.values()) // len(kept), steps)
-        return {name: found[name].sum for name in sorted(found)}
+    def ask(event: str, index: int, state: bytes) -> Sequence[Part]:
+        released.append(rounds.release(event, index, state))
+        progress(event, len(released), steps)
+        return released[-1].parts
 
     fit = learn(plan, space, lambda event, n, weights: ask(event, n, b"" if weights is None else _state(weights)))
     measured = _measured(plan, space, settings, fit, ask)
-    closed = rounds.close(group.lists)
-    release = _write(partial, _certified(group, settings, basis, fit, measured, kept, closed))
+    taking_part = [name for name in sites if any(name in one.receipts for one in released)]
+    closed = Closing(exchanges, settings.run, plan, taking_part, group.lists).closed()
+    log.add("phase", phase="certifying")
+    release = _write(partial, _certified(group, settings, basis, fit, measured, released, closed))
+    log.add("finished", release=str(release))
     progress("certified", steps, steps)
     return release
+
+
+def _enrolled(plan: Plan, group: Group) -> Mapping[str, Verifier]:
+    """The keys of the plan's sites, by name.
+
+    Raises:
+        InputError: if one has no active key.
+    """
+    enrolled = group.keys.trusted().sites
+    unknown = [site.name for site in plan.sites if site.name not in enrolled]
+    if unknown:
+        raise InputError(f"plan sites: expected enrolled ones, got {unknown[0]!r:.80} without a key in keys.json")
+    return {site.name: enrolled[site.name] for site in plan.sites}
+
+
+def _begin(out: Path, settings: Settings, plan: Plan, contract: str) -> None:
+    """Write down what the run is to do, or see that it is what it was begun with (rule 3)."""
+    begun = canonical.to_bytes({"settings": settings.to_document(), "plan": plan.digest, "contract": contract})
+    path = out / SETTINGS
+    if not path.exists():
+        replace_file(path, begun)
+    elif path.read_bytes() != begun:
+        raise InputError(f"run folder {out}: expected the settings that its run was begun with, got others")
+
+
+def _announce(log: RunLog, settings: Settings, basis: Basis, done: int) -> None:
+    plan = basis.plan
+    log.add(
+        "started",
+        run=settings.run,
+        plan=plan.digest,
+        use_case=plan.use_case,
+        trust=plan.trust,
+        sites=[site.name for site in plan.sites],
+        releases=sum(event.times for event in plan.events),
+        epsilon=basis.cost.epsilon,
+        delta=plan.delta,
+        deadline=settings.deadline,
+    )
+    if done:
+        log.add("resumed", done=done)
 
 
 def _measured(
@@ -169,7 +205,7 @@ def _measured(
     space: FeatureSpace,
     settings: Settings,
     fit: Fit,
-    ask: Callable[[str, int, bytes], Mapping[str, NDArray[np.int64]]],
+    ask: Callable[[str, int, bytes], Sequence[Part]],
 ) -> bytes | None:
     """measures.json of the plan's measures, each asked for once; None if it has none."""
     names = [event.name for event in plan.events if event.name not in TRAINING]
@@ -190,13 +226,18 @@ def _certified(
     basis: Basis,
     fit: Fit,
     measured: bytes | None,
-    kept: Mapping[str, list[Verified]],
+    released: Sequence[Released],
     closed: Mapping[str, Closed],
 ) -> dict[str, bytes]:
     """All files of the release, certificate included."""
     plan = basis.plan
-    names = tuple(site.name for site in plan.sites)
-    card = card_document(fit, FeatureSpace.from_contract(group.contract), load_use_case(settings.use_case), names)
+    sites = [site for site in plan.sites if site.name in closed]
+    card = card_document(
+        fit,
+        FeatureSpace.from_contract(group.contract),
+        load_use_case(settings.use_case),
+        tuple(site.name for site in plan.sites),
+    )
     files = {
         release_files.PLAN: plan.to_bytes(),
         release_files.CARD: canonical.to_bytes(card),
@@ -206,24 +247,27 @@ def _certified(
     for name, optional in ((release_files.AUDIT, basis.audit), (release_files.MEASURES, measured)):
         if optional is not None:
             files[name] = optional
-    for n, name in enumerate(names):
-        files[release_files.receipts(n)] = b"".join(one.envelope + b"\n" for one in kept[name])
-        files[release_files.ledger(n)] = closed[name].excerpt.to_bytes()
-    sources = {one.receipt.noise for of_site in kept.values() for one in of_site}
-    keyids = {name: key.keyid for name, key in group.keys.trusted().sites.items()}
+    for n, site in enumerate(sites):
+        mine = [one.receipts[site.name] for one in released if site.name in one.receipts]
+        files[release_files.receipts(n)] = b"".join(receipt + b"\n" for receipt in mine)
+        files[release_files.ledger(n)] = closed[site.name].excerpt.to_bytes()
+    keys = group.keys.trusted().sites
     certificate = Certificate(
         run=settings.run,
         contract=group.contract_digest,
         mechanism=Mechanism.of(plan),
         cost=basis.cost,
         accounts=tuple(
-            account(site, keyids[site.name], closed[site.name].verified, closed[site.name].witnesses)
-            for site in plan.sites
+            account(site, keys[site.name].keyid, closed[site.name].verified, closed[site.name].witnesses)
+            for site in sites
+        ),
+        absences=tuple(
+            Absence(name, one.event, one.index, one.absent[name]) for one in released for name in sorted(one.absent)
         ),
         tuning=NO_TUNING,
         side_outputs=side_outputs(plan),
         audit=AuditSummary.of(basis.audit) if basis.audit is not None else None,
-        noise=", ".join(sorted(sources)),
+        noise=", ".join(sorted(_sources(released, keys))),
         code=code_digest(),
         environment=versions(),
         image=basis.image,
@@ -231,10 +275,27 @@ def _certified(
         keys=KeysUsed(group.keys.number, release_files.sha256(group.keys_file)),
         prior=basis.prior,
         issued_at=int(time.time()),
-        not_covered=NOT_COVERED if plan.mechanism != FLOAT64 else (*NOT_COVERED, FLOATING),
+        not_covered=_not_covered(plan, released),
     )
     files[release_files.CERTIFICATE] = issue(certificate, release_files.subjects(files), group.signer)
     return files
+
+
+def _sources(released: Sequence[Released], keys: Mapping[str, Verifier]) -> set[str]:
+    """Names of the sources of noise, as receipts have them."""
+    return {open_receipt(data, keys[name]).noise for one in released for name, data in one.receipts.items()}
+
+
+def _not_covered(plan: Plan, released: Sequence[Released]) -> tuple[str, ...]:
+    """What the certificate does not protect against, and what went wrong."""
+    faults = (
+        f"{one.event} {one.index}: {name or 'a site that nobody can name'}: {fault}"[:500]
+        for one in released
+        for name, fault in sorted(one.faults.items())
+    )
+    floating = (FLOATING,) if plan.mechanism == FLOAT64 else ()
+    shared = SHARED if plan.trust == SECURE_SUM else ()
+    return (*NOT_COVERED, *shared, *floating, *islice(faults, MAX_FAULTS))
 
 
 def _place_for(out: Path) -> Path:

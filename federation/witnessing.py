@@ -16,12 +16,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from federation import site_keys
 from federation.site import Site
+from federation.wire import Prove, Witness
 from privacy import checkpoint, merkle
 from privacy.checkpoint import Checkpoint, origin_of
 from privacy.errors import InputError, Refused, VerificationFailed
@@ -90,6 +91,29 @@ def hold_own(site: Site, ledger: Ledger) -> None:
             ) from None
 
 
+def spans_of(request: Prove) -> tuple[Span, ...]:
+    """The rows of a request.
+
+    Raises:
+        InputError: if its columns are not of one length.
+    """
+    return tuple(Span(*row) for row in _rows(request.logs, request.sizes, request.held))
+
+
+def shown_of(request: Witness) -> tuple[Shown, ...]:
+    """The notes of a request with their proofs.
+
+    Raises:
+        InputError: if its columns are not of one length, or a proof is of no note.
+    """
+    proofs: list[dict[int, bytes]] = [{} for _ in request.notes]
+    for place, held, proof in _rows(request.places, request.held, request.proofs):
+        if place >= len(proofs):
+            raise InputError(f"witness, places: expected below {len(proofs)}, got {place}")
+        proofs[place][held] = proof
+    return tuple(Shown(note, of_note) for note, of_note in zip(request.notes, proofs, strict=True))
+
+
 def prove(ledger: Ledger, spans: Sequence[Span]) -> tuple[bytes, ...]:
     """Proofs for this ledger's spans, in order; nothing for a size that it has not reached.
 
@@ -149,6 +173,12 @@ def _take_in(book: WitnessBook, one: Shown, origin: str, verifier: Verifier) -> 
             return False
         raise
     return True
+
+
+def _rows(*columns: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    if len({len(column) for column in columns}) != 1:
+        raise InputError("request: expected columns of one length, got otherwise")
+    return zip(*columns, strict=True)
 
 
 def _hashes(proof: bytes) -> tuple[bytes, ...]:

@@ -10,6 +10,10 @@ What runs is what a site and a coordinator run: `models.planning`, `models.train
 source, because exact ones would take hours, and an audit that can be repeated can be checked. How far that is from the
 discrete Gaussian is bounded by `privacy.accounting.total_variation` and stated.
 
+Under a secure sum the twin stands for all honest sites: an attacker with colluding sites takes their sums and their
+noise off the total, and is left with one sum and the noise of `Plan.noise_shares` sites, which is the event's (or a
+little more, each share being rounded up).
+
 Two attacks:
     releases       white box: knows the code, the canary and everybody else, and sees all noisy sums. It takes the
                    others' exact sums off and projects what is left on the canary's contribution, each sum by its
@@ -23,7 +27,7 @@ import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,14 +40,14 @@ from numpy.typing import NDArray
 
 from models.audit_faults import fault_of
 from models.features import GRID, LOGISTIC, FeatureSpace, NumberFeature
-from models.optimiser import learn
+from models.optimiser import Part, learn
 from models.planning import SECOND_MOMENTS, plan_at_epsilon
 from models.training import SiteSums
 from privacy import canonical
 from privacy.audit import FEWEST_RUNS, MOST_RUNS, AuditResult, Scores, attacks_of, runs_for
 from privacy.errors import InputError
 from privacy.mechanisms import gaussian_sum
-from privacy.plan import Plan, SiteBound
+from privacy.plan import LOCAL, Plan, SiteBound
 from privacy.randomness import seeded_source
 from records.contract import Contract
 from records.minimize import MinimizedRows
@@ -67,7 +71,7 @@ Integers = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 Job = tuple[bytes, bytes, int, str | None]
 """Feature space, plan, seed and fault, as `trainings` takes them."""
-Part = list[tuple[float, ...]]
+Scored = list[tuple[float, ...]]
 """Scores of some runs, one per attack."""
 
 
@@ -86,10 +90,11 @@ def run_audit(
     """Audit the plan that the public rule makes from a contract and a budget, in `workers` processes.
 
     Raises:
-        InputError: for a budget, delta, number of runs or fault that can not be. Refused: by the planner.
+        InputError: for a budget, delta, trust, number of runs or fault that can not be.
     """
     space = FeatureSpace.from_contract(contract)
-    plan = plan_at_epsilon(space, {TWIN: 1}, use_case, epsilon, delta, trust)
+    bounds = {site.name: site.people_at_most for site in contract.site.sites}
+    plan = plan_at_epsilon(space, bounds, use_case, epsilon, delta, trust)
     with worker_pool(workers) as pool:
         return audit_plan(pool, space, plan, runs, seed, fault, progress)
 
@@ -153,10 +158,13 @@ def worker_pool(workers: int) -> Iterator[Executor]:
 
 
 def on_twin(plan: Plan) -> Plan:
-    """The plan with a twin as its only site. Its head count is decided by the plan's cost alone."""
+    """The plan with a twin as its only site, which adds all of the noise: what is seen of it, under either trust.
+
+    Its head count is decided by the plan's cost alone.
+    """
     fewest, most = PEOPLE
     people = min(most, max(fewest, math.ceil(PEOPLE_PER_MU / math.sqrt(plan.mu_squared))))
-    return replace(plan, sites=(SiteBound(TWIN, people),))
+    return replace(plan, trust=LOCAL, sites=(SiteBound(TWIN, people),), replies_at_least=1, colluding=0)
 
 
 def twin_rows(space: FeatureSpace, people: int, seed: int) -> MinimizedRows:
@@ -213,14 +221,14 @@ class Experiment:
         site = self._everybody if number % 2 else self._others
         seen = 0.0
 
-        def ask(event: str, index: int, weights: Vector | None) -> Mapping[str, Integers]:
+        def ask(event: str, index: int, weights: Vector | None) -> Sequence[Part]:
             nonlocal seen
             exact = site.second_moments() if weights is None else site.gradient(weights)
             label = f"{number}/{event}/{index}".encode()
             noisy = gaussian_sum(self._plan.event(event), exact, self._noise, label)
             others = exact if site is self._others else self._without_canary(weights)
             seen += self._evidence(event, noisy - others)
-            return {TWIN: noisy}
+            return [Part((TWIN,), noisy)]
 
         fit = learn(self._plan, self._space, ask)
         return seen, float(fit.shared.weights @ self._own)
@@ -238,16 +246,16 @@ class Experiment:
         return float(rest @ shift) / float(released.noise) ** 2
 
 
-def trainings(space: bytes, plan: bytes, seed: int, fault: str | None, first: int, last: int) -> Part:
+def trainings(space: bytes, plan: bytes, seed: int, fault: str | None, first: int, last: int) -> Scored:
     """What a worker does: scores of the runs from `first` to before `last`; `space` and `plan` in canonical JSON."""
     place = FeatureSpace.from_document(canonical.from_bytes(space, "feature space"))
     experiment = Experiment(place, Plan.from_bytes(plan), seed, fault)
     return [experiment.run(number) for number in range(first, last)]
 
 
-def _parts(pool: Executor, job: Job, runs: int) -> Iterator[tuple[int, Part]]:
+def _parts(pool: Executor, job: Job, runs: int) -> Iterator[tuple[int, Scored]]:
     """Scores of all runs, part by part as they are done, each with its first run's number."""
-    waiting: dict[Future[Part], int] = {
+    waiting: dict[Future[Scored], int] = {
         pool.submit(trainings, *job, first, min(first + CHUNK, runs)): first for first in range(0, runs, CHUNK)
     }
     for done in as_completed(waiting):

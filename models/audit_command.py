@@ -24,7 +24,9 @@ def audit(
     contract: Annotated[Path, typer.Option(help="The contract's TOML file; no table is read.")],
     epsilon: Annotated[str, typer.Option(help="The claim: budget of a run for each employee, at delta.")],
     delta: Annotated[str, typer.Option(help="Probability, well below one in the number of people.")],
-    trust: Annotated[str, typer.Option(help="local: every site adds all of its noise; secure-sum: not yet.")] = "local",
+    trust: Annotated[
+        str, typer.Option(help="local: every site adds all of its noise; secure-sum: what the honest ones add up to.")
+    ] = "local",
     runs: Annotated[int | None, typer.Option(help="Trainings, an even number; else as many as the claim asks.")] = None,
     fault: Annotated[
         str | None, typer.Option(help="Plant accountant-reset, missing-clip or halved-noise: is it caught?")
@@ -40,11 +42,9 @@ def audit(
     import os
 
     from models.audit_faults import fault_of
-    from models.planning import check_trust
     from privacy.accounting import mu_squared_for
     from privacy.plan import decimal
 
-    check_trust(trust)
     fault_of(fault)
     amounts = decimal(epsilon, "--epsilon"), decimal(delta, "--delta")
     mu_squared_for(*amounts)

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from models.planning import GRADIENT
+from models.planning import GRADIENT, sharing
 from privacy.errors import InputError
-from privacy.plan import Plan
+from privacy.plan import SECURE_SUM, Plan
 from privacy.randomness import Integers, NoiseSource
 
 NO_CLIP: Final = 2.0**20
 """A clip that no gradient reaches."""
+MANY_SITES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,21 @@ class Fault:
     noise: Callable[[NoiseSource], NoiseSource] = lambda noise: noise
 
 
-class _Halved:
-    """Half of the noise that is asked for."""
+class _Less:
+    """A share of the noise that is asked for."""
 
-    def __init__(self, source: NoiseSource) -> None:
-        self._source = source
+    def __init__(self, source: NoiseSource, share: float) -> None:
+        self._source, self._share = source, share
         self.name, self.mechanism = source.name, source.mechanism
 
     def gaussian(self, size: int, deviation: int, label: bytes) -> Integers:
-        return self._source.gaussian(size, deviation // 2, label)
+        return self._source.gaussian(size, int(deviation * self._share), label)
+
+
+def _shared_by_all() -> float:
+    """What is left of the noise where it was shared by all of many sites, and fewest reply and most collude."""
+    replies, colluding = sharing(MANY_SITES, SECURE_SUM)
+    return math.sqrt((replies - colluding) / MANY_SITES)
 
 
 def _priced_for_one_round(plan: Plan) -> Plan:
@@ -57,7 +64,11 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {
         "accountant-reset": Fault("every round has the noise of a plan of one round", plan=_priced_for_one_round),
         "missing-clip": Fault("gradients are not clipped", clip=lambda _: NO_CLIP),
-        "halved-noise": Fault("noise has half the deviation", noise=_Halved),
+        "halved-noise": Fault("noise has half the deviation", noise=lambda source: _Less(source, 0.5)),
+        "shared-by-all": Fault(
+            "under masks, the noise is shared as if every site replied and none colluded",
+            noise=lambda source: _Less(source, _shared_by_all()),
+        ),
     }
 )
 

@@ -29,20 +29,21 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="CSV (also .gz), TSV or Parquet.")],
     epsilon: Annotated[str, typer.Option(help="Budget of the run for each employee, at delta.")],
     delta: Annotated[str, typer.Option(help="Probability, well below one in the number of people.")],
-    trust: Annotated[str, typer.Option(help="local: every site adds all of its noise; secure-sum: not yet.")] = "local",
+    trust: Annotated[
+        str, typer.Option(help="local: every site adds all of its noise; secure-sum: sites add up under masks.")
+    ] = "local",
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="How many splits, seeds 0 to N-1.")] = 3,
     min_site: Annotated[int, typer.Option(min=1, help="Leave out sites with fewer people.")] = 1,
+    held_out: Annotated[float, typer.Option(help="Share of every site's people to measure on.")] = 0.25,
     predictions: Annotated[Path | None, typer.Option(help="Write one line per held-out row and seed.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure federated, personal, local-only and pooled non-private models on held-out people of a table."""
     from rich.console import Console
 
-    from models.planning import check_trust
     from privacy.accounting import mu_squared_for
     from privacy.plan import decimal
 
-    check_trust(trust)
     amounts = decimal(epsilon, "--epsilon"), decimal(delta, "--delta")
     mu_squared_for(*amounts)  # an impossible budget is refused before anything is read
     if predictions is not None:
@@ -65,7 +66,9 @@ def evaluate(
     with notes.status("starting") as status:
         from models.evaluation import evaluate as evaluated  # torch takes seconds
 
-        result = evaluated(agreed, rows, *amounts, trust, range(seeds), secure_source(), min_site, status.update)
+        result = evaluated(
+            agreed, rows, *amounts, trust, range(seeds), secure_source(), min_site, status.update, held_out
+        )
     if predictions is not None:
         _write(predictions, _prediction_lines(result))
     document = _document(result, amounts, agreed.unconfirmed)

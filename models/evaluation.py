@@ -1,6 +1,6 @@
 """What federation would give on a table at a budget, measured on held-out people.
 
-Per seed, a quarter of every site's people is held out (whole employees; copies of one row stay on one side) and four
+Per seed, a share of every site's people is held out (whole employees; copies of one row stay on one side) and four
 models are fitted to the others: the federated one, each site's personal one, each site's alone at the same budget,
 and all rows pooled without privacy. Noise comes from the source passed in; seeds only choose the split. Nothing is
 tuned on the held-out people, and the figures themselves are computed without noise: they are for whoever may see the
@@ -9,6 +9,7 @@ whole table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -19,17 +20,18 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from models.features import GRID, LOGISTIC, FeatureSpace
-from models.optimiser import Fit, learn
+from models.optimiser import Fit, Part, learn
 from models.planning import plan_at_epsilon
 from models.training import SiteSums
 from privacy.errors import InputError
 from privacy.mechanisms import gaussian_sum
-from privacy.plan import Plan
+from privacy.plan import LOCAL, GaussianSum, Plan
 from privacy.randomness import NoiseSource
 from records.contract import Contract
 from records.minimize import MinimizedRows
 
 HELD_OUT: Final = 0.25
+"""Share of every site's people that models are measured on, unless another is asked for."""
 MODELS: Final = ("federated", "personal", "local_only", "pooled")
 POOLED_PRIOR: Final = 1.0
 """Prior variance of a weight in the pooled model without privacy."""
@@ -108,6 +110,7 @@ def evaluate(
     noise: NoiseSource,
     min_site: int = 1,
     progress: Progress = lambda _: None,
+    share: float = HELD_OUT,
 ) -> Evaluation:
     """Fit and score all four models for each seed.
 
@@ -116,16 +119,18 @@ def evaluate(
         rows: the whole table, minimized.
         epsilon: budget of the run for every employee.
         delta: where epsilon is stated.
-        trust: "local"; "secure-sum" is refused by the planner.
+        trust: "local", or "secure-sum": the group's model is then of the sum, and the personal ones are the group's.
         seeds: of the splits.
         noise: source of the noise.
         min_site: sites with fewer people are left out.
         progress: told in a few words what is being done.
+        share: of every site's people, held out; above 0 and below 1.
 
     Raises:
-        InputError: if no site is large enough, or only one label is left.
-        Refused: by the planner.
+        InputError: if no site is large enough, only one label is left, or `share` is none.
     """
+    if not 0 < share < 1:
+        raise InputError(f"held-out share: expected more than 0 and less than 1, got {share:g}")
     space = FeatureSpace.from_contract(contract)
     rows, people = _large_enough(rows, min_site)
     bounds = {site.name: site.people_at_most for site in contract.site.sites if site.name in people}
@@ -135,30 +140,44 @@ def evaluate(
     design = space.design(rows)
     predictions = []
     for seed in seeds:
-        predictions.append(
-            _one_seed(space, plan, rows, design, seed, noise, lambda text, s=seed: progress(f"seed {s}: {text}"))
-        )
+
+        def told(text: str, seed: int = seed) -> None:
+            progress(f"seed {seed}: {text}")
+
+        predictions.append(_one_seed(space, plan, rows, design, held_out(rows, seed, share), seed, noise, told))
     metric = "auc" if space.link == LOGISTIC else "mse"
     figures = tuple({m: figures_of(p, m, rows.site_names, metric) for m in MODELS} for p in predictions)
     return Evaluation(plan, metric, tuple(people), rows.site_names, people, tuple(predictions), figures)
 
 
 def fit_noisy(plan: Plan, space: FeatureSpace, sums: Mapping[str, SiteSums], noise: NoiseSource) -> Fit:
-    """Run the plan's releases over in-memory sites, as a federation would, and return what it learns."""
+    """Run the plan's releases over in-memory sites, as a federation would, and return what it learns.
 
-    def ask(event: str, index: int, weights: Vector | None) -> Mapping[str, NDArray[np.int64]]:
-        label = "" if weights is None else f"{index}/"
-        return {
-            name: gaussian_sum(
-                plan.event(event),
-                site.second_moments() if weights is None else site.gradient(weights),
-                noise,
-                f"{label}{name}".encode(),
-            )
-            for name, site in sums.items()
+    Under a secure sum the noise of all sites is drawn at once: a discrete Gaussian of the deviation that their shares
+    have together, rounded up to a whole step. From the sum of as many shares it is no further than
+    `privacy.accounting.total_variation` states, and it takes the time of one site's noise.
+    """
+
+    def ask(event: str, index: int, weights: Vector | None) -> Sequence[Part]:
+        exact = {
+            name: site.second_moments() if weights is None else site.gradient(weights) for name, site in sums.items()
         }
+        label = "" if weights is None else f"{index}/"
+        if plan.trust == LOCAL:
+            return [
+                Part((name,), gaussian_sum(plan.event(event), own, noise, f"{label}{name}".encode()))
+                for name, own in exact.items()
+            ]
+        total = np.sum(list(exact.values()), axis=0)
+        return [Part(tuple(exact), gaussian_sum(added_up(plan, event, len(exact)), total, noise, label.encode()))]
 
     return learn(plan, space, ask)
+
+
+def added_up(plan: Plan, event: str, sites: int) -> GaussianSum:
+    """The plan's event as `sites` that add up release it: with the noise of all their shares, rounded up."""
+    share = plan.at_site(plan.event(event)).noise
+    return replace(plan.event(event), noise=math.isqrt(sites * share * share - 1) + 1)
 
 
 def fit_pooled(space: FeatureSpace, design: NDArray[np.int64], label: Vector) -> Vector:
@@ -209,14 +228,14 @@ def mean_squared_error(label: Vector, score: Vector) -> float:
     return float(np.mean((label - score) ** 2))
 
 
-def held_out(rows: MinimizedRows, seed: int) -> NDArray[np.bool_]:
-    """(n,) whether each row is held out: a quarter of every site's employees; copies of a row stay together."""
+def held_out(rows: MinimizedRows, seed: int, share: float = HELD_OUT) -> NDArray[np.bool_]:
+    """(n,) whether each row is held out: a share of every site's employees; copies of a row stay together."""
     generator = np.random.default_rng(seed)
     group = _joined(rows.employee, rows.twin)
     mask = np.zeros(len(group), dtype=bool)
     for site in np.unique(rows.site):
         groups = np.unique(group[rows.site == site])
-        chosen = generator.permutation(groups)[: round(HELD_OUT * len(groups))]
+        chosen = generator.permutation(groups)[: round(share * len(groups))]
         mask |= np.isin(group, chosen) & (rows.site == site)
     return mask
 
@@ -231,11 +250,11 @@ def _one_seed(
     plan: Plan,
     rows: MinimizedRows,
     design: NDArray[np.int64],
+    test: NDArray[np.bool_],
     seed: int,
     noise: NoiseSource,
     progress: Progress,
 ) -> Predictions:
-    test = held_out(rows, seed)
     clip = float(plan.clip)
     names = [site.name for site in plan.sites]
     index = {name: rows.site_names.index(name) for name in names}
@@ -257,7 +276,9 @@ def _one_seed(
 
 
 def _alone(plan: Plan, site: str) -> Plan:
-    return replace(plan, sites=tuple(bound for bound in plan.sites if bound.name == site))
+    """The plan with one site, which adds all of the noise."""
+    only = tuple(bound for bound in plan.sites if bound.name == site)
+    return replace(plan, trust=LOCAL, sites=only, replies_at_least=1, colluding=0)
 
 
 def _large_enough(rows: MinimizedRows, min_site: int) -> tuple[MinimizedRows, dict[str, int]]:

@@ -10,8 +10,7 @@ What is left out, and how it is made up for:
                    signal to the noise as it is; the chance of who is drawn weighs more than it would.
     many sites     beyond MOST_SITES they are put together, alike with alike in size, with as much noise as all of
                    their own together.
-    secure-sum     could the sites add up under masks, each would add its share of one site's noise. That can be
-                   forecast and not yet be run.
+    secure-sum     the sum of the sites put together has the noise that the shares of all sites have together.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ import numpy as np
 
 from models.evaluation import fit_noisy, fit_pooled
 from models.features import GRID, LOGISTIC, FeatureSpace
-from models.planning import TRAINING
+from models.planning import TRAINING, sharing
 from models.planted_twin import PlantedTwin
 from models.training import SiteSums
 from privacy.accounting import mu_squared_for
 from privacy.errors import InputError
-from privacy.plan import Plan, SiteBound
+from privacy.plan import LOCAL, MIN_SECURE_SITES, SECURE_SUM, Plan, SiteBound
 from privacy.randomness import seeded_source
 
 USEFUL: Final = 0.5
@@ -41,7 +40,7 @@ it."""
 LEAST_KNOWN: Final = 1e-3
 """Where the best possible model is no better than chance by this much, there is nothing to know."""
 SEEDS: Final = 3
-SEEDS_FOR_FEW: Final = 6
+SEEDS_FOR_FEW: Final = 10
 FEW: Final = 3_000
 """With so few people a figure depends more on who was drawn, and takes less time: more groups are made up."""
 MOST_ROWS: Final = 12_000
@@ -117,7 +116,6 @@ def forecast(
     space: FeatureSpace,
     plan: Plan,
     people: Mapping[str, int] | None = None,
-    trust: str = "local",
     progress: Progress = lambda _: None,
 ) -> Forecast:
     """What `plan` is expected to learn.
@@ -126,14 +124,13 @@ def forecast(
         space: the plan's public feature space.
         plan: its sites' bounds are what the coordinator weighs by.
         people: stated head counts of some sites, public ones; else a site has as many as its bound.
-        trust: "local", or "secure-sum" for the noise that sites would add under masks.
         progress: told in a few words what is being done.
 
     Raises:
         InputError: for a head count of a site that the plan has not, or not from 1 to the site's bound.
     """
     sizes = _head_counts(plan, people)
-    together = _Together.of(space, plan, sizes, trust, MOST_ROWS)
+    together = _Together.of(space, plan, sizes, plan.trust, MOST_ROWS)
     federated, pooled, best = [], [], []
     alone: dict[Size, list[float]] = {size: [] for size in _representatives(sizes.values())}
     seeds = _seeds(sizes)
@@ -144,7 +141,7 @@ def forecast(
         pooled.append(together.without_privacy(twin))
         best.append(twin.best)
         for size, figures in alone.items():
-            site = _Together.of(space, plan, {"": size}, "local", MOST_ROWS_ALONE)
+            site = _Together.of(space, plan, {"": size}, LOCAL, MOST_ROWS_ALONE)
             figures.append(federated[-1] if len(sizes) == 1 else site.noisy(twin, seed))
     means = {size: float(np.mean(figures)) for size, figures in alone.items()}
     return Forecast(
@@ -164,7 +161,6 @@ def what_would_help(
     plan: Plan,
     epsilon: Decimal,
     people: Mapping[str, int] | None = None,
-    trust: str = "local",
     progress: Progress = lambda _: None,
 ) -> Help:
     """Which larger budget, how many people, or whether masks would make a plan useful, by the same simulation.
@@ -179,7 +175,7 @@ def what_would_help(
     chance = _chance(space)
     wanted = chance + USEFUL * (float(np.mean([twin.best for twin in twins])) - chance)
 
-    def useful(noise: float = 1.0, times: int = 1, under: str = trust) -> bool:
+    def useful(noise: float = 1.0, times: int = 1, under: str = plan.trust) -> bool:
         grown = {name: (size * times, bound * times) for name, (size, bound) in sizes.items()}
         together = _Together.of(space, _with_noise(plan, noise), grown, under, MOST_ROWS)
         return float(np.mean([together.noisy(twin, seed) for seed, twin in enumerate(twins)])) >= wanted
@@ -193,7 +189,7 @@ def what_would_help(
     progress("how many people would do")
     times = _first(TIMES_PEOPLE, lambda times: useful(times=times))
     progress("whether masks would do")
-    masks = trust == "local" and len(sizes) > 1 and useful(under="secure-sum")
+    masks = plan.trust == LOCAL and len(sizes) >= MIN_SECURE_SITES and useful(under=SECURE_SUM)
     return Help(budget, None if times is None else times * sum(size for size, _ in sizes.values()), masks)
 
 
@@ -223,8 +219,8 @@ class _Together:
         if count < len(ordered):
             notes.append(f"{len(ordered)} sites were put together to {count}")
         noise = math.sqrt(len(ordered) / count)
-        if trust == "secure-sum":
-            noise /= math.sqrt(len(ordered))
+        if trust == SECURE_SUM:  # of one site: its share in the plan, over its share among those put together
+            noise *= math.sqrt(_shares(count) / _shares(len(ordered)))
         people = [sum(size for size, _ in part) for part in parts]
         bounds = [sum(bound for _, bound in part) for part in parts]
         rows = max(count, min(most_rows, MOST_CELLS // space.width))
@@ -232,7 +228,14 @@ class _Together:
         if scale < 1:
             notes.append(f"{sum(people):,} people were scaled to about {rows:,}, and the noise with them")
         sites = [SiteBound(f"{n:02}", max(1, round(bound * scale))) for n, bound in enumerate(bounds)]
-        scaled = replace(_with_noise(plan, noise * scale), sites=tuple(sites))
+        replies, colluding = sharing(count, trust)
+        scaled = replace(
+            _with_noise(plan, noise * scale),
+            trust=trust,
+            sites=tuple(sites),
+            replies_at_least=replies,
+            colluding=colluding,
+        )
         return cls(space, scaled, tuple(max(1, round(size * scale)) for size in people), tuple(notes))
 
     def without_privacy(self, twin: PlantedTwin) -> float:
@@ -250,6 +253,12 @@ class _Together:
         }
         fit = fit_noisy(self.plan, self.space, sums, seeded_source(seed))
         return twin.figure(fit.shared.scores(twin.design))
+
+
+def _shares(sites: int) -> int:
+    """Sites whose shares of noise make up the whole, of so many that add up."""
+    replies, colluding = sharing(sites, SECURE_SUM)
+    return replies - colluding
 
 
 def _seeds(sizes: Mapping[str, Size]) -> range:

@@ -66,18 +66,31 @@ class ClippedLogistic:
 
 
 class Linear:
-    """A label on [0, 1]; the score is the label's mean."""
+    """A label on [0, 1]; the score is the label's mean, as long as few residuals are beyond the clip.
+
+    Clipped residuals are those of Huber's regression (1964): slope and spread are what they would be under normal
+    residuals of an expected size.
+    """
 
     VARIANCE: Final = 0.05
+    """Expected of a label's residual."""
+
+    def __init__(self, clip: float) -> None:
+        """`clip`: the largest residual that is not cut off, above 0."""
+        share = clip / math.sqrt(self.VARIANCE)
+        within = math.erf(share / math.sqrt(2))
+        density = math.exp(-share * share / 2) / math.sqrt(2 * math.pi)
+        cut = within - 2 * share * density + share * share * (1 - within)  # mean square, in the variance
+        self._curve = Curve(within, self.VARIANCE * cut / within)
 
     def centre(self, rate: float) -> float:
         """The rate itself."""
         return rate
 
     def curve(self, mean: float, deviation: float) -> Curve:
-        """Slope 1, and the variance expected of a label's residual."""
+        """See `Link.curve`; the same whatever the scores."""
         del mean, deviation
-        return Curve(1.0, self.VARIANCE)
+        return self._curve
 
 
 def log_odds(score: float) -> float:

@@ -16,12 +16,14 @@ Rules:
  5. A ratio of shares is to the trait's value with the highest measurable share, as LL144 asks (6 RCNY §5-301). The
     choice is made on noisy shares, and the interval does not count it.
  6. Single sites are read in groups of up to SITES_READ sites; in larger ones the file would hold more than anybody
-    reads.
+    reads. Under a secure sum there is nothing of a single site to read.
+ 7. The noise counted is that of the sites whose people are in a sum, each its share: all of them are taken to have
+    added it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,10 +32,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from models.measures import Scale
+from models.optimiser import Part
 from models.planning import EVALUATION, FAIRNESS, HEAD_COUNT, SCORE_BINS, SIDES, traits
 from privacy.errors import InputError
-from privacy.measures_file import CONFIDENCE, GROUP, Figure, Marks, Measures, measures_of
-from privacy.plan import GaussianSum, Plan
+from privacy.measures_file import CONFIDENCE, GROUP, Figure, Marks, Measures, NoisySum, groups_of, measures_of
+from privacy.plan import LOCAL, GaussianSum, Plan
 
 DRAWS: Final = 2_000
 CERTAIN: Final = 3.0
@@ -184,36 +187,40 @@ def fairness(
     return tuple(readings)
 
 
-def measures_document(plan: Plan, sums: Mapping[str, Mapping[str, Integers]], scale: Scale | None) -> dict[str, Any]:
+def measures_document(plan: Plan, sums: Mapping[str, Sequence[Part]], scale: Scale | None) -> dict[str, Any]:
     """The content of a release's `measures.json`, for canonical JSON.
 
     The same sums give the same document: the bootstrap's generator is seeded with the plan's digest.
 
     Args:
         plan: of the run.
-        sums: by measure and site, the noisy sums as they came, in grid steps.
+        sums: by measure, the parts of its release: one of each site that is in it, or under a secure sum one of all.
         scale: what they were asked for at; None if only heads were counted.
 
     Raises:
-        InputError: if a measure or a site of the plan is missing, one is there that is not the plan's, a sum has
-            another length, or there is no scale where scores were measured.
+        InputError: if a measure of the plan is missing, one is there that is not the plan's, too few sites are in it or
+            in other parts, a sum has another length, or there is no scale where scores were measured.
     """
-    measures, sites = measures_of(plan), [site.name for site in plan.sites]
-    if set(sums) != {event.name for event in measures} or any(set(by) != set(sites) for by in sums.values()):
-        raise InputError("measures: expected a sum of every site for every measure of the plan, got otherwise")
+    measures = measures_of(plan)
     if not measures:
         raise InputError("measures: expected a plan with at least one, got none")
+    if set(sums) != {event.name for event in measures}:
+        raise InputError("measures: expected sums of every measure of the plan and no other, got otherwise")
+    parts = {event.name: _in_order(plan, event, sums[event.name]) for event in measures}
     random = np.random.default_rng(int(plan.digest, 16))
     figures: list[Figure] = []
     for event in measures:
-        for scope, cells, deviation, at_most in _scopes(plan, event, sums[event.name]):
+        for scope, cells, deviation, at_most in _scopes(plan, event, parts[event.name]):
             for found in _readings(event.name, cells, deviation, at_most, scale, random):
                 figures.append(_figure(event.name, scope, found))
     scored = scale is not None and any(event.name != HEAD_COUNT for event in measures)
     return Measures(
         plan=plan.digest,
         scale=_marks(scale) if scale is not None and scored else None,
-        sums={event: {site: tuple(map(int, by[site])) for site in sites} for event, by in sums.items()},
+        sums={
+            event: tuple(NoisySum(part.sites, tuple(map(int, part.sum))) for part in of_event)
+            for event, of_event in parts.items()
+        },
         figures=tuple(figures),
     ).to_document()
 
@@ -226,20 +233,30 @@ def binned_auc(cells: Vector) -> Vector:
     return np.asarray((positive * below).sum(axis=-1) / pairs)
 
 
-def _scopes(plan: Plan, event: GaussianSum, sums: Mapping[str, Integers]) -> Iterator[tuple[str, Vector, float, int]]:
+def _in_order(plan: Plan, event: GaussianSum, parts: Sequence[Part]) -> list[Part]:
+    """The parts as the file has them, in order of site."""
+    ordered = sorted((Part(tuple(sorted(part.sites)), part.sum) for part in parts), key=lambda part: part.sites)
+    sites = [site for part in ordered for site in part.sites]
+    if len(set(sites)) != len(sites) or not set(sites) <= {site.name for site in plan.sites}:
+        raise InputError(f"{event.name}: expected sums of distinct sites of the plan, got others")
+    if len(sites) < plan.replies_at_least or [part.sites for part in ordered] != groups_of(plan, sites):
+        which = "a sum of each" if plan.trust == LOCAL else "one sum of all"
+        raise InputError(f"{event.name}: expected {which} of {plan.replies_at_least} sites or more, got otherwise")
+    if any(part.sum.shape != (event.coordinates,) for part in ordered):
+        raise InputError(f"{event.name}: expected {event.coordinates} whole numbers from each site, got otherwise")
+    return ordered
+
+
+def _scopes(plan: Plan, event: GaussianSum, parts: list[Part]) -> Iterator[tuple[str, Vector, float, int]]:
     """The group and each site: noisy cells in people, deviation of their noise, public bound on the head count."""
-    deviation = event.noise / 2.0**event.grid
-    counts = {}
-    for site in plan.sites:
-        if sums[site.name].shape != (event.coordinates,):
-            raise InputError(f"{event.name} of site {site.name!r:.80}: expected {event.coordinates} whole numbers")
-        counts[site.name] = sums[site.name] / 2.0**event.grid
+    share = plan.at_site(event).noise / 2.0**event.grid  # rule 7
     bounds = {site.name: site.people_at_most for site in plan.sites}
-    together = np.asarray(sum(counts.values()))
-    yield GROUP, together, deviation * float(np.sqrt(len(counts))), sum(bounds.values())
-    if len(counts) <= SITES_READ:  # rule 6
-        for name, cells in counts.items():
-            yield f"site/{name}", cells, deviation, bounds[name]
+    people = [part.sum / 2.0**event.grid for part in parts]
+    sites = [site for part in parts for site in part.sites]
+    yield GROUP, np.asarray(sum(people)), share * float(np.sqrt(len(sites))), sum(bounds[site] for site in sites)
+    if plan.trust == LOCAL and len(parts) <= SITES_READ:  # rule 6
+        for site, cells in zip(sites, people, strict=True):
+            yield f"site/{site}", cells, share, bounds[site]
 
 
 def _readings(

@@ -18,19 +18,18 @@ w0 holds the base rate alone, as the first gradient's intercept tells it: nobody
 That is a damped Newton step whose damping is computed from the noise and the head count, not tuned. The rounds serve
 the curve of the link; the first ones, far from the solution, are steps and not evidence (WARM_UP).
 
-Sites are weighed by what their signal is worth against their noise: a_k = n_k g / (n_k g + s²/T), with n_k the public
-bound on the head count and g the information one person is expected to carry about one coordinate. Where noise is
-small all people count alike; where it dominates, a site counts in proportion to its size.
+tau starts from what is expected of scores (SPREAD). After the warm-up it is the one under which the evidence is most
+likely: empirical Bayes, free like all else here, since it looks at released sums alone.
 
-A site's personal weights repeat the argument around the shared ones: its own mean gradient residual is N(0, t² h_k² +
-kappa h_k + s²/T) in the basis U under the prior N(0, t² I) on the difference. The strength t is the one under which
-all sites' released residuals are most likely (empirical Bayes over released sums: free).
+M is what the released moments can be, given how rows are encoded (`models.moments`). How sites are weighed, and what
+is done where one is missing, is in `models.pooling`; a site's own terms are in `models.personal`. A sum of many sites
+under masks says nothing about one of them: there the personal weights are the shared ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,24 +38,30 @@ from numpy.typing import NDArray
 
 from models.features import LINEAR, LOGISTIC, FeatureSpace
 from models.link import ClippedLogistic, Curve, Linear, Link
-from models.planning import GRADIENT, LARGEST_WEIGHT, SECOND_MOMENTS, from_upper_triangle
+from models.moments import plausible
+from models.personal import LEADING, Differences, Looks, Noise, differences
+from models.planning import CLIP_SHARE, GRADIENT, LARGEST_WEIGHT, SECOND_MOMENTS, from_upper_triangle
+from models.pooling import Part, Pooling
 from models.scorer import AdditiveScorer
 from privacy.errors import InputError
-from privacy.plan import Plan
+from privacy.plan import LOCAL, Plan
+
+__all__ = ["Ask", "Fit", "Optimiser", "Part", "learn"]
 
 SPREAD: Final = {LOGISTIC: 2.0, LINEAR: 0.3}
 """Standard deviation expected of scores, by link; a weight's is tau = SPREAD / R, with R the public bound on a row."""
+PRIORS: Final = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
+"""Candidates for the standard deviation of a weight, as multiples of that."""
 WARM_UP: Final = 3
 """Rounds that are steps only; evidence is averaged over the later ones."""
 BASE_RATE: Final = (0.02, 0.98)
 """Range in which the noisy base rate is believed."""
-INFORMATION: Final = {LOGISTIC: 0.2, LINEAR: 0.05}
-"""Expected variance of a label's residual, by link: g = variance * R² / d."""
-STRENGTHS: Final = (0.0, 0.04, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6)
-"""Candidates for the standard deviation of a site's own difference, as multiples of tau."""
 
 Vector = NDArray[np.float64]
-Integers = NDArray[np.int64]
+
+Ask = Callable[[str, int, Vector | None], Sequence[Part]]
+"""From the event's name, the release's index and the weights to compute it at (None for the moments) to the parts of
+the release; none at all for a gradient that could not be had."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +69,26 @@ class Fit:
     """What a run has learned: the group's scorer and one per site, in one public basis.
 
     Attributes:
-        strength: standard deviation of a site's own differences, by empirical Bayes.
+        personal: by site of the plan; the shared one itself where sites added up under masks.
+        strength: standard deviation of a site's own differences, by empirical Bayes; 0 under masks.
         spread: standard deviation of the shared scores over people, as the released moments tell it.
+        level: as `strength`, of a site's own level.
     """
 
     shared: AdditiveScorer
     personal: Mapping[str, AdditiveScorer]
     strength: float
     spread: float
+    level: float = 0.0
 
 
 class Optimiser:
-    """The coordinator's state over a run: take the moments once, then gradients at `weights`, then ask for the fit."""
+    """The coordinator's state over a run: take the moments once, then gradients at `weights`, then ask for the fit.
+
+    Attributes:
+        weights: (d,) where the next gradients are to be computed.
+        rounds: gradients taken so far.
+    """
 
     def __init__(self, plan: Plan, space: FeatureSpace) -> None:
         """Start where everybody is predicted one half.
@@ -86,60 +99,57 @@ class Optimiser:
         if plan.features != space.digest:
             raise InputError("plan: expected the digest of this feature space, got another")
         self._space = space
-        self._link: Link = ClippedLogistic() if space.link == LOGISTIC else Linear()
+        self._link: Link = ClippedLogistic() if space.link == LOGISTIC else Linear(CLIP_SHARE[LINEAR])
         self._moments = plan.event(SECOND_MOMENTS)
         self._gradient = plan.event(GRADIENT)
-        self._people = {site.name: float(site.people_at_most) for site in plan.sites}
-        self._prior = SPREAD[space.link] / space.radius
-        self._deviation = self._gradient.noise / 2.0**self._gradient.grid
-        information = INFORMATION[space.link] * space.squared_radius / space.width
-        noise = self._deviation**2 / self._gradient.times
-        worth = {name: n * information / (n * information + noise) for name, n in self._people.items()}
-        self._worth = {name: value / max(worth.values()) for name, value in worth.items()}
-        self._round = 0
-        self._forget()
+        self._apart = plan.trust == LOCAL
+        self._pooling = Pooling(plan, space)
+        self._expected = self._prior = SPREAD[space.link] / space.radius
+        self.rounds = 0
+        self._evidence = _Evidence(space.width)
+        self._of_sites: dict[str, _Evidence] = {}
         self._centre = self._constant(0.5)
         self.weights: Vector = self._centre
 
-    def receive_moments(self, sums: Mapping[str, Integers]) -> None:
-        """Take each site's noisy second moments (upper triangle, grid steps).
+    def receive_moments(self, parts: Sequence[Part]) -> None:
+        """Take the noisy second moments (upper triangle, grid steps).
 
         Raises:
-            InputError: if a site of the plan is missing, or a sum has another shape.
+            InputError: if the parts are not those of one release of the plan, or a sum has another shape.
         """
-        combined = sum(self._worth[name] * self._units(sums, name, SECOND_MOMENTS) for name in self._people)
-        matrix = from_upper_triangle(np.asarray(combined), self._space.width)
+        pooled = self._pooling.pooled(parts, self._moments)
+        matrix = plausible(from_upper_triangle(pooled.sum, self._space.width), self._space, pooled.deviation)
         eigenvalues, self._basis = np.linalg.eigh(matrix)
         self._eigenvalues = np.maximum(eigenvalues, 0.0)
+        self._leading = self._basis[:, -LEADING:]
+        self._moments_of_sites = {
+            name: self._leading.T @ from_upper_triangle(own, self._space.width) @ self._leading
+            for name, own in pooled.of_sites
+        }
         self._count = max(float(matrix[0, 0]), 1.0)
         typical = np.clip(matrix[0] / self._count, -1.0, 1.0)
         typical[0] = 1.0
         self._typical = typical
         self._curve = self._curve_here()
 
-    def receive_gradients(self, sums: Mapping[str, Integers]) -> None:
-        """Take each site's noisy gradient sum at `weights` (grid steps) and move the weights.
+    def receive_gradients(self, parts: Sequence[Part]) -> None:
+        """Take the noisy gradient sums at `weights` (grid steps) and move the weights.
 
         Raises:
-            InputError: if a site of the plan is missing, or a sum has another shape.
+            InputError: if the parts are not those of one release of the plan, or a sum has another shape.
         """
-        self._round += 1
-        gradients = {name: self._units(sums, name, GRADIENT) for name in self._people}
-        if self._round == 1:
-            pull = sum(self._worth[name] * gradients[name][0] for name in gradients) / self._count
+        pooled = self._pooling.pooled(parts, self._gradient)
+        self.rounds += 1
+        if self.rounds == 1:
+            pull = float(pooled.sum[0]) / self._count
             self._centre = self._constant(float(np.clip(0.5 - pull, *BASE_RATE)))
-        if self._round <= WARM_UP + 1:
-            self._forget()
-        self._looks += 1
-        self._places = self._places + self.weights
-        for name, gradient in gradients.items():
-            self._gradients[name] = self._gradients[name] + gradient
-        pooled = np.asarray(sum(self._worth[name] * self._gradients[name] for name in self._people))
-        centre = self._basis.T @ self._centre
-        surprise = self._evidence(self._spectrum, pooled) - self._spectrum * centre
-        step = self._shrinkage(self._prior, self._spectrum, self._noise) * surprise
-        self.weights = np.clip(self._basis @ (centre + step), -LARGEST_WEIGHT, LARGEST_WEIGHT)
-        self._curve = self._curve_here()
+        if self.rounds <= WARM_UP + 1:
+            self._evidence, self._of_sites = _Evidence(self._space.width), {}
+        self._evidence.look(self.weights, pooled.sum, pooled.deviation)
+        deviation = self._pooling.noise(self._gradient)
+        for name, own in pooled.of_sites:
+            self._of_sites.setdefault(name, _Evidence(self._space.width)).look(self.weights, own, deviation)
+        self._move()
 
     def fit(self) -> Fit:
         """The shared scorer after the rounds so far, and every site's own.
@@ -147,29 +157,68 @@ class Optimiser:
         Raises:
             InputError: before the first gradient.
         """
-        if not self._round:
+        if not self.rounds:
             raise InputError("optimiser: expected at least one round of gradients, got none")
-        here = self._basis.T @ self.weights
-        noise = self._deviation**2 / self._looks
-        spectra = {name: self._site_spectrum(name) for name in sorted(self._people)}
-        residuals = {
-            name: self._evidence(spectrum, self._gradients[name]) - spectrum * here
-            for name, spectrum in spectra.items()
-        }
-        candidates = [share * self._prior for share in STRENGTHS]
-        strength = max(candidates, key=lambda candidate: self._likelihood(candidate, spectra, residuals, noise))
-        variances = self._posterior(self._prior, self._spectrum, self._noise)
-        personal = {}
-        for name, residual in residuals.items():
-            own = self._basis @ (self._shrinkage(strength, spectra[name], noise) * residual)
-            spread = variances + self._posterior(strength, spectra[name], noise)
-            personal[name] = self._scorer(self.weights + own, spread)
-        return Fit(self._scorer(self.weights, variances), personal, strength, self._scores_here()[1])
+        spectrum, spread = self._spectrum, self._spread
+        variances = self._prior**2 * spread / (self._prior**2 * spectrum**2 + spread)
+        shared = self._scorer(self.weights, variances)
+        deviation = self._scores_here()[1]
+        if not self._apart:
+            return Fit(shared, dict.fromkeys(self._pooling.people, shared), 0.0, deviation)
+        found = self._differences()
+        personal = {name: self._personal(found, name, variances) for name in sorted(self._pooling.people)}
+        return Fit(shared, personal, found.strength, deviation, found.level)
 
-    def _forget(self) -> None:
-        self._looks = 0
-        self._places = np.zeros(self._space.width)
-        self._gradients = {name: np.zeros(self._space.width) for name in self._people}
+    def _move(self) -> None:
+        """To the posterior mean of the weights, under the prior that the evidence speaks for."""
+        spectrum, spread = self._spectrum, self._spread
+        centre = self._basis.T @ self._centre
+        look = (spectrum * (self._basis.T @ self._evidence.places) - self._basis.T @ self._evidence.gradients) / (
+            self._evidence.looks
+        )
+        surprise = look - spectrum * centre
+        if self.rounds > WARM_UP:
+            self._prior = self._likeliest(surprise)
+        step = self._prior**2 * spectrum / (self._prior**2 * spectrum**2 + spread) * surprise
+        self.weights = np.clip(self._basis @ (centre + step), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        self._curve = self._curve_here()
+
+    def _likeliest(self, surprise: Vector) -> float:
+        """The candidate for the prior's deviation under which the evidence is most likely."""
+        spectrum, spread = self._spectrum, self._spread
+
+        def likelihood(prior: float) -> float:
+            variance = prior**2 * spectrum**2 + spread
+            return -float(np.sum(np.log(variance) + surprise**2 / variance))
+
+        return max((times * self._expected for times in PRIORS), key=likelihood)
+
+    def _differences(self) -> Differences:
+        """What the releases of single sites say of them."""
+        leading = self._leading
+        sites = {
+            name: Looks(
+                self._pooling.people[name],
+                self._moments_of_sites.get(name),
+                seen.looks,
+                leading.T @ seen.places,
+                leading.T @ seen.gradients,
+            )
+            for name, seen in sorted(self._of_sites.items())
+        }
+        share = self._eigenvalues[-LEADING:] / self._pooling.total
+        noise = Noise(self._pooling.noise(self._moments), self._pooling.noise(self._gradient))
+        return differences(sites, share, leading.T @ self.weights, self._curve, noise, self._expected)
+
+    def _personal(self, found: Differences, name: str, variances: Vector) -> AdditiveScorer:
+        """A site's scorer: the shared one with its own difference, which may be unknown."""
+        unknown = np.full(self._space.width, found.strength**2)
+        unknown[-1] = found.level**2
+        weights = self.weights
+        if name in found.own:
+            own, unknown[-LEADING:] = found.own[name]
+            weights = weights + self._leading @ own
+        return self._scorer(weights, variances + unknown)
 
     def _constant(self, rate: float) -> Vector:
         """Weights under which everybody is predicted `rate`."""
@@ -190,62 +239,59 @@ class Optimiser:
     def _scorer(self, weights: Vector, variances: Vector) -> AdditiveScorer:
         return AdditiveScorer(self._space, weights, variances, self._basis, self._typical)
 
-    def _units(self, sums: Mapping[str, Integers], name: str, event: str) -> Vector:
-        plan = self._moments if event == SECOND_MOMENTS else self._gradient
-        if name not in sums or sums[name].shape != (plan.coordinates,):
-            raise InputError(f"{event} of site {name!r}: expected {plan.coordinates} whole numbers, got otherwise")
-        return sums[name] / 2.0**plan.grid
-
     @property
     def _spectrum(self) -> Vector:
-        return self._curve.slope * self._eigenvalues
+        spectrum: Vector = self._curve.slope * self._eigenvalues
+        return spectrum
 
     @property
-    def _noise(self) -> float:
-        return self._deviation**2 / self._looks * sum(worth**2 for worth in self._worth.values())
-
-    def _evidence(self, spectrum: Vector, gradients: Vector) -> Vector:
-        """Mean look at b in the basis, from the sum of gradients over the rounds that count."""
-        return (spectrum * (self._basis.T @ self._places) - self._basis.T @ gradients) / self._looks
-
-    def _site_spectrum(self, name: str) -> Vector:
-        """A site's share of the group's curvature, by its public head count: its own is too noisy to invert."""
-        people = sum(self._worth[other] * n for other, n in self._people.items())
-        return self._spectrum * (self._people[name] / people)
-
-    def _shrinkage(self, prior: float, spectrum: Vector, noise: float) -> Vector:
-        squared = prior * prior
-        return squared * spectrum / (squared * spectrum**2 + self._curve.spread * spectrum + noise)
-
-    def _posterior(self, prior: float, spectrum: Vector, noise: float) -> Vector:
-        squared = prior * prior
-        spread = self._curve.spread * spectrum + noise
-        return squared * spread / (squared * spectrum**2 + spread)
-
-    def _likelihood(
-        self, strength: float, spectra: Mapping[str, Vector], residuals: Mapping[str, Vector], noise: float
-    ) -> float:
-        total = 0.0
-        for name, residual in residuals.items():
-            variance = strength**2 * spectra[name] ** 2 + self._curve.spread * spectra[name] + noise
-            total -= float(np.sum(np.log(variance) + residual**2 / variance))
-        return total
+    def _spread(self) -> Vector:
+        """Variance of the mean look at b: of people drawn at random, and of the privacy noise."""
+        spread: Vector = self._curve.spread * self._spectrum + self._evidence.noise
+        return spread
 
 
-def learn(plan: Plan, space: FeatureSpace, ask: Callable[[str, int, Vector | None], Mapping[str, Integers]]) -> Fit:
+class _Evidence:
+    """Sums over the gradients that count: the weights they were computed at, and themselves."""
+
+    def __init__(self, width: int) -> None:
+        self.looks = 0
+        self.places = np.zeros(width)
+        self.gradients = np.zeros(width)
+        self._variance = 0.0
+
+    def look(self, weights: Vector, gradient: Vector, deviation: float) -> None:
+        self.looks += 1
+        self.places = self.places + weights
+        self.gradients = self.gradients + gradient
+        self._variance += deviation**2
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise on a coordinate of the mean gradient."""
+        return self._variance / self.looks**2
+
+
+def learn(plan: Plan, space: FeatureSpace, ask: Ask) -> Fit:
     """Ask for every release of the plan in its order, and learn from the answers.
 
     Args:
         plan: what may be asked.
         space: the feature space of the plan.
-        ask: from the event's name, the release's index and the weights to compute it at (None for the moments) to every
-            site's noisy sum in grid steps.
+        ask: the parts of a release; see `Ask`. A gradient that could not be had is passed over.
 
     Raises:
-        InputError: if an answer is not one of the plan.
+        InputError: if an answer is not one of the plan, or so few gradients could be had that all were steps and none
+            is evidence.
     """
     optimiser = Optimiser(plan, space)
     optimiser.receive_moments(ask(SECOND_MOMENTS, 0, None))
-    for index in range(plan.event(GRADIENT).times):
-        optimiser.receive_gradients(ask(GRADIENT, index, optimiser.weights))
+    times = plan.event(GRADIENT).times
+    for index in range(times):
+        parts = ask(GRADIENT, index, optimiser.weights)
+        if parts:
+            optimiser.receive_gradients(parts)
+    fewest = min(WARM_UP + 1, times)
+    if optimiser.rounds < fewest:
+        raise InputError(f"{GRADIENT}: expected at least {fewest} releases, got {optimiser.rounds}")
     return optimiser.fit()

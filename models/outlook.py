@@ -16,11 +16,13 @@ from typing import Any, Final
 from models.forecast import EPSILONS, TIMES_PEOPLE, USEFUL, Forecast, Help
 from privacy import amounts
 from privacy.cost import Cost
-from privacy.plan import Plan
+from privacy.plan import SECURE_SUM, Plan
 from privacy.standing import Prospect, epsilon_of
 
-SECURE_SUM: Final = "secure-sum"
-NOT_YET: Final = "a forecast only: sites can not add up under masks yet, and kith train refuses to run this"
+MASKED: Final = (
+    "under masks the group's model is learned from sums of at least {replies} of {sites} sites, and no site gets terms"
+    " of its own; up to {colluding} sites may collude"
+)
 NAMED: Final = 5
 """Sites that a sentence names; of more it says how many."""
 
@@ -54,9 +56,7 @@ class Outlook:
     @property
     def verdict(self) -> str:
         """In a word or two."""
-        if self.reasons:
-            return "refused"
-        return "would go" if self.plan.trust == SECURE_SUM else "goes"
+        return "refused" if self.reasons else "goes"
 
     @property
     def per_period(self) -> tuple[Fraction, str]:
@@ -67,8 +67,7 @@ class Outlook:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What else is to be said of it, in sentences."""
-        told = [NOT_YET] if self.plan.trust == SECURE_SUM else []
-        told += [*self._alone(), *self.forecast.notes]
+        told = [*self._masked(), *self._alone(), *self.forecast.notes]
         for name, prospect in self.prospects.items():
             held = prospect.runs[0]
             if prospect.allowed and self.runs > held:
@@ -141,7 +140,7 @@ class Outlook:
         if self.help.people is not None:
             told.append(f"about {self.help.people:,} people at epsilon {self.epsilon}")
         if self.help.masks:
-            told.append("adding up under masks (secure-sum), which can not be run yet")
+            told.append("adding up under masks (--trust secure-sum)")
         if told:
             return ", or ".join(told)
         return f"nothing that was tried: epsilon up to {EPSILONS[-1]}, up to {TIMES_PEOPLE[-1]} times as many people"
@@ -152,6 +151,12 @@ class Outlook:
             for name, prospect in self.prospects.items()
             if not prospect.allowed
         )
+
+    def _masked(self) -> Sequence[str]:
+        plan = self.plan
+        if plan.trust != SECURE_SUM:
+            return ()
+        return (MASKED.format(replies=plan.replies_at_least, sites=len(plan.sites), colluding=plan.colluding),)
 
     def _alone(self) -> Sequence[str]:
         """Which sites could not learn anything useful by themselves, where together they can."""

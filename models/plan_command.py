@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -36,7 +35,9 @@ def plan(
     contract: Annotated[Path | None, typer.Option(help="The contract's TOML file.")] = None,
     group: Annotated[Path | None, typer.Option(help="Instead: the coordinator's folder, for its contract.")] = None,
     use_case: Annotated[str, typer.Option(help="The purpose; the contract's if none is given.")] = "",
-    trust: Annotated[str, typer.Option(help="local, or secure-sum for a forecast only.")] = "local",
+    trust: Annotated[
+        str, typer.Option(help="local: every site adds all of its noise; secure-sum: sites add up under masks.")
+    ] = "local",
     rounds: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Gradient sums; the public rule's if none.")
     ] = None,
@@ -134,9 +135,9 @@ def _outlook(
 
     torch.set_num_threads(1)  # small matrices gain nothing from more
 
-    cast = forecast(space, made, stated, trust, progress)
+    cast = forecast(space, made, stated, progress)
     useful = cast.is_useful(cast.federated)
-    help_ = None if useful else what_would_help(space, made, asked[0], stated, trust, progress)
+    help_ = None if useful else what_would_help(space, made, asked[0], stated, progress)
     counted = {site.name: stated.get(site.name, site.people_at_most) for site in made.sites}
     return Outlook(made, asked[0], cost, counted, runs, prospects, cast, help_)
 
@@ -149,15 +150,11 @@ def _plan(
     rounds: int | None,
     measures: Sequence[str],
 ) -> Plan:
-    """The plan of the public rule; one for masks has the same cost and is for a forecast only."""
+    """The plan of the public rule."""
     from models.planning import ROUNDS, plan_at_epsilon
-    from privacy.plan import TRUSTS
 
-    if trust not in TRUSTS:
-        raise InputError(f"trust: expected one of {', '.join(TRUSTS)}, got {trust!r:.40}")
     bounds = {site.name: site.people_at_most for site in contract.site.sites}
-    made = plan_at_epsilon(space, bounds, contract.purpose, *asked, "local", rounds or ROUNDS, measures)
-    return replace(made, trust=trust)
+    return plan_at_epsilon(space, bounds, contract.purpose, *asked, trust, rounds or ROUNDS, measures)
 
 
 def _prospects(plan: Plan, ledgers: Sequence[str]) -> dict[str, Prospect]:

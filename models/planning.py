@@ -21,18 +21,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features import GRID, LOGISTIC, FeatureSpace
+from models.features import GRID, LINEAR, LOGISTIC, FeatureSpace
 from privacy.accounting import mu_squared_for
-from privacy.errors import InputError, Refused
-from privacy.plan import TRUSTS, GaussianSum, Plan, SiteBound
+from privacy.errors import InputError
+from privacy.plan import SECURE_SUM, TRUSTS, GaussianSum, Plan, SiteBound
 
 ROUNDS: Final = 12
 MOMENTS_SHARE: Final = Fraction(1, 4)
 """Share of mu² spent on the second moments."""
 KEPT_BACK: Final = Fraction(2, 10**6)
 """Share of mu² kept back under an epsilon: epsilon is stated rounded up, and with what discrete noise adds to delta."""
-CLIP_SHARE: Final = 0.5
-"""The gradient clip as a share of the public row norm R."""
+CLIP_SHARE: Final = {LOGISTIC: 0.5, LINEAR: 0.25}
+"""The gradient clip as a share of the public row norm R, by link."""
 RESIDUAL_GRID: Final = 18
 GRADIENT_GRID: Final = GRID + RESIDUAL_GRID
 MOMENTS_GRID: Final = 2 * GRID + 12
@@ -134,15 +134,15 @@ def make_plan(
         use_case: the purpose.
         mu_squared: budget of the run for every employee.
         delta: where epsilon will be stated.
-        trust: "local"; "secure-sum" is refused until the masks exist.
+        trust: "local", or "secure-sum": the noise is then shared, as `sharing` says.
         rounds: gradient sums; the public rule's number unless something is being tested.
         measures: names out of `measures_offered`, in any order.
 
     Raises:
-        Refused: for trust "secure-sum".
-        InputError: for no site, a budget of zero, or a measure that is unknown or named twice.
+        InputError: for no site, an unknown trust, a secure sum of fewer than three sites, a budget of zero, or a
+            measure that is unknown or named twice.
     """
-    check_trust(trust)
+    replies_at_least, colluding = sharing(len(people_at_most), trust)
     if mu_squared <= 0:
         raise InputError("budget: expected mu² above 0, got none")
     offered = measures_offered(space)
@@ -171,6 +171,8 @@ def make_plan(
         clip=str(gradient_clip(space)),
         sites=tuple(SiteBound(name, people_at_most[name]) for name in sorted(people_at_most)),
         events=events,
+        replies_at_least=replies_at_least,
+        colluding=colluding,
     )
 
 
@@ -181,20 +183,22 @@ def shares(measures: Sequence[str]) -> Mapping[str, Fraction]:
     return training | dict.fromkeys(measures, MEASURE_SHARE)
 
 
-def check_trust(trust: str) -> None:
-    """Refuse a trust that can not be had.
+def sharing(sites: int, trust: str) -> tuple[int, int]:
+    """The public rule for who must reply and who may collude: two thirds of the sites and one, and a tenth of them.
+
+    With n sites, t = 2n/3 + 1 replies and c < n/3 colluding sites, 2t > n + c: a coordinator that lies about who
+    replied learns no other sum (Bonawitz et al. 2017, Thm. 6.5). More colluding sites take more noise from each: the
+    shares of t - c sites are to protect everybody.
+
+    Returns:
+        (replies_at_least, colluding) of a plan.
 
     Raises:
-        Refused: for "secure-sum": without masks under which sites add up, shared noise would leave each site too
-        little. InputError: for an unknown word.
+        InputError: for an unknown trust.
     """
-    if trust == "secure-sum":
-        raise Refused(
-            "trust: expected 'local', got 'secure-sum': sites can not add up under masks yet, so no noise may be"
-            " shared; with 'local' every site adds all of it"
-        )
     if trust not in TRUSTS:
         raise InputError(f"trust: expected one of {', '.join(TRUSTS)}, got {trust!r:.40}")
+    return sites * 2 // 3 + 1, max(1, sites // 10) if trust == SECURE_SUM else 0
 
 
 def plan_at_epsilon(
@@ -214,7 +218,7 @@ def plan_at_epsilon(
 
 def gradient_clip(space: FeatureSpace) -> Decimal:
     """The public rule's clip, as a decimal of 6 places."""
-    return Decimal(f"{CLIP_SHARE * space.radius:.6f}")
+    return Decimal(f"{CLIP_SHARE[space.link] * space.radius:.6f}")
 
 
 def gradient_sensitivity(clip: Decimal) -> int:

@@ -25,6 +25,8 @@ CARD: Final = "card.json"
 WEIGHTS: Final = "model.safetensors"
 SHARED: Final = ""
 """Key of the group's own scorer in `Release.scorers`."""
+APART: Final = "additive over public bins; a site's own terms shrunk towards the group's"
+TOGETHER: Final = "additive over public bins; of all sites together, none with terms of its own"
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,18 @@ def card_document(fit: Fit, space: FeatureSpace, use_case: UseCase, sites: tuple
         "visible_to": list(use_case.visible_to),
         "prohibited_for": list(use_case.prohibited_for),
         "not_seen": list(use_case.not_seen),
-        "model": "additive over public bins; a site's own terms shrunk towards the group's",
+        "model": TOGETHER if _is_one(fit) else APART,
         "strength_of_personal_terms": f"{fit.strength:g}",
+        "strength_of_personal_levels": f"{fit.level:g}",
         "sites": list(sites),
         "width": space.width,
         "features": space.to_document(),
     }
+
+
+def _is_one(fit: Fit) -> bool:
+    """Whether no site has terms of its own: they added up under masks."""
+    return all(scorer is fit.shared for scorer in fit.personal.values())
 
 
 def parse_release(card: bytes, weights: bytes) -> Release:

@@ -26,6 +26,33 @@ from privacy.statement import Statement, Subject
 
 NO_TUNING: Final = "none: settings follow a public rule"
 """What `tuning` says where no setting was chosen by looking at data."""
+SILENT: Final = "silent"
+"""Nothing came from the site before the deadline."""
+FAILED: Final = "failed"
+"""What came told of a failure on the way: of the site's Flower node, or of its guard's socket."""
+REFUSED: Final = "refused"
+"""The site's guard refused, in a reply that it signed."""
+GARBAGE: Final = "garbage"
+"""What came was no reply that the site's key signed, or not one to what it was asked."""
+REASONS: Final = (SILENT, FAILED, REFUSED, GARBAGE)
+MAX_ABSENCES: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A release that a site of the plan is not in, and why: the coordinator's word.
+
+    Attributes:
+        site: name of the site.
+        event: which statistic of the plan.
+        index: which of its releases, from 0.
+        reason: one of `REASONS`.
+    """
+
+    site: str
+    event: str
+    index: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +101,10 @@ class SiteAccount:
 
 @dataclass(frozen=True, slots=True)
 class Mechanism:
-    """What ran, as the plan has it."""
+    """What ran, as the plan has it.
+
+    `replies_at_least` and `colluding` say against whom a secure sum holds; see `privacy.plan.Plan`.
+    """
 
     use_case: str
     plan: str
@@ -83,13 +113,15 @@ class Mechanism:
     mechanism: str
     trust: str
     clip: str
+    replies_at_least: int
+    colluding: int
     events: tuple[GaussianSum, ...]
 
     @classmethod
     def of(cls, plan: Plan) -> Mechanism:
         """The mechanism of `plan`; `plan` is its digest there."""
         of_run = (plan.unit, plan.neighbours, plan.mechanism, plan.trust, plan.clip)
-        return cls(plan.use_case, plan.digest, *of_run, plan.events)
+        return cls(plan.use_case, plan.digest, *of_run, plan.replies_at_least, plan.colluding, plan.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +183,8 @@ class Certificate:
         contract: sha256 (hex) of the group's contract.toml.
         mechanism: what ran.
         cost: what it cost each employee.
-        accounts: one per site, in the plan's order.
+        accounts: one for each site that is in at least one release, in the plan's order.
+        absences: the releases that sites are not in, in the plan's order of events, then by index, then by site.
         tuning: how settings were chosen; `NO_TUNING`, or what was charged for it.
         side_outputs: names of the plan's measures, events beyond the model's own, in the plan's order.
         audit: what an empirical audit showed, or None if there was none.
@@ -171,6 +204,7 @@ class Certificate:
     mechanism: Mechanism
     cost: Cost
     accounts: tuple[SiteAccount, ...]
+    absences: tuple[Absence, ...]
     tuning: str
     side_outputs: tuple[str, ...]
     audit: AuditSummary | None
@@ -250,12 +284,14 @@ def open_certificate(data: bytes, verifier: Verifier) -> tuple[Certificate, dict
     opened = statement.unseal(data, verifier, statement.CERTIFICATE, where)
     document = fields.exactly(dict(opened.predicate), read.names(Certificate), where)
     keys = fields.exactly(document["keys"], read.names(KeysUsed), f"{where}, keys")
+    mechanism = _mechanism(document["mechanism"], f"{where}, mechanism")
     certificate = Certificate(
         run=fields.text(document["run"], f"{where}, run", read.MAX_NAME),
         contract=fields.digest(document["contract"], f"{where}, contract"),
-        mechanism=_mechanism(document["mechanism"], f"{where}, mechanism"),
+        mechanism=mechanism,
         cost=read.cost(document["cost"], f"{where}, cost"),
         accounts=tuple(_account(one, f"{where}, accounts") for one in fields.items(document["accounts"], where)),
+        absences=_absences(document["absences"], mechanism, f"{where}, absences"),
         tuning=fields.text(document["tuning"], f"{where}, tuning"),
         side_outputs=read.texts(document["side_outputs"], f"{where}, side_outputs"),
         audit=None if document["audit"] is None else _audit(document["audit"], f"{where}, audit"),
@@ -280,8 +316,36 @@ def _mechanism(value: Any, where: str) -> Mechanism:
     names = read.names(Mechanism)
     document = fields.exactly(value, names, where)
     events = tuple(read.event(one, f"{where}, events") for one in fields.items(document["events"], where))
-    texts = {name: fields.text(document[name], f"{where}, {name}") for name in names if name != "events"}
-    return Mechanism(**texts, events=events)
+    for name in ("replies_at_least", "colluding"):
+        fields.whole(document[name], f"{where}, {name}")
+    for name in (name for name in names if name not in ("events", "replies_at_least", "colluding")):
+        fields.text(document[name], f"{where}, {name}")
+    return Mechanism(**{**document, "events": events})
+
+
+def _absences(value: Any, mechanism: Mechanism, where: str) -> tuple[Absence, ...]:
+    """Each once and in their one order."""
+    listed = fields.items(value, where)
+    if len(listed) > MAX_ABSENCES:
+        raise InputError(f"{where}: expected at most {MAX_ABSENCES}, got {len(listed)}")
+    found = tuple(_absence(one, where) for one in listed)
+    place = {event.name: number for number, event in enumerate(mechanism.events)}
+    if not all(one.event in place and one.index < mechanism.events[place[one.event]].times for one in found):
+        raise InputError(f"{where}: expected releases of the mechanism, got another")
+    order = [(place[one.event], one.index, one.site) for one in found]
+    if order != sorted(set(order)):
+        raise InputError(f"{where}: expected each once, in order of event, index and site, got otherwise")
+    return found
+
+
+def _absence(value: Any, where: str) -> Absence:
+    document = fields.exactly(value, read.names(Absence), where)
+    for name in ("site", "event"):
+        fields.text(document[name], f"{where}, {name}", read.MAX_NAME)
+    fields.whole(document["index"], f"{where}, index")
+    if document["reason"] not in REASONS:
+        raise InputError(f"{where}, reason: expected one of {', '.join(REASONS)}, got another")
+    return Absence(**document)
 
 
 def _account(value: Any, where: str) -> SiteAccount:

@@ -3,7 +3,8 @@
 Every epsilon holds at its delta for the mechanism as it runs. What discrete noise adds to delta
 (`privacy.accounting.total_variation`) is taken off the delta before epsilon is computed; where that would be more than
 a thousandth of it, the figure is the zero-concentrated bound, which the discrete Gaussian meets without any addition
-(Canonne, Kamath & Steinke 2020, Thm. 4 and Prop. 12) and which is a few percent larger.
+(Canonne, Kamath & Steinke 2020, Thm. 4 and Prop. 12) and which is a few percent larger. A sum of sites' discrete
+Gaussians meets it with an addition (Kairouz, Liu & Steinke 2021, Prop. 14) that is far below a figure's last digit.
 
 Figures about somebody replaced and about several people who leave together do not use sampling: with each person's
 chance held fixed, k of them move a sum by at most k times the sensitivity, so k * mu bounds them. A finer bound for

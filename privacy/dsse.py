@@ -46,15 +46,15 @@ class Envelope:
         return canonical.to_bytes({"payload": payload, "payloadType": self.payload_type, "signatures": signatures})
 
     @classmethod
-    def from_bytes(cls, data: bytes, where: str = "envelope") -> Envelope:
-        """The envelope that `to_bytes` wrote; its signatures are not checked here.
+    def from_bytes(cls, data: bytes, where: str = "envelope", max_bytes: int = MAX_BYTES) -> Envelope:
+        """The envelope that `to_bytes` wrote, of at most `max_bytes`; its signatures are not checked here.
 
         Raises:
             InputError: for anything else.
             VerificationFailed: for another writing of the same envelope (rule 2).
         """
         document = fields.exactly(
-            canonical.from_bytes(data, where, MAX_BYTES), ("payload", "payloadType", "signatures"), where
+            canonical.from_bytes(data, where, max_bytes), ("payload", "payloadType", "signatures"), where
         )
         envelope = cls(
             fields.text(document["payloadType"], f"{where}, payloadType"),

@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from privacy import canonical, dsse, fields, signing
@@ -263,6 +264,7 @@ def proposed(data: bytes, where: str = "key list") -> KeyList:
     return listed
 
 
+@lru_cache(maxsize=8)  # a guard asks at each request, nearly always for the same one
 def open_key_list(data: bytes, where: str = "key list") -> KeyList:
     """The list in `data`, signed by enough of its own roots (rule 1): of one piece, whoever made it.
 

@@ -12,7 +12,8 @@ Rules:
        all and in the group. Who can not is left out, and that is all that happens: a run goes on with nobody too. Each
        person's charges are fixed by plans and by their own inclusion, and inclusion by the log: an individual filter
        (Koskela, Tobaben & Honkela 2022, arXiv 2209.15596; Feldman & Zrnic 2021, arXiv 2008.11193).
-    5. A charge needs the run's reservation, of the same plan, and is one release of that plan, in the plan's order.
+    5. A charge needs the run's reservation, of the same plan, and is one release of that plan, in the plan's order;
+       releases that the site was not there for are passed over.
     6. A release that was settled is answered with the stored bytes, without a charge; with another state it is refused:
        the state of a release never changes.
     7. A release that was charged and never settled may have left with other noise. It is charged again in full, beside
@@ -44,7 +45,7 @@ from privacy.entries import Charged, Decided, Ended, Entry, Opened, Reserved, Se
 from privacy.errors import InputError, Refused
 from privacy.ledger_book import LedgerBook
 from privacy.ledger_reader import LedgerReader, Reservation, reservation_of
-from privacy.ledger_records import Run
+from privacy.ledger_records import Release, Run
 from privacy.ledger_store import LedgerStore
 from privacy.marks import marks_of
 from privacy.plan import Plan
@@ -192,8 +193,8 @@ class Ledger(LedgerReader):
         with self._writing("charge") as (book, balance):
             known = balance.run(run, plan.digest)
             release = balance.release(run, event, index, state_digest)
-            if release is None and (event, index) != _next_release(plan, known.releases):
-                raise Refused(f"run {run!r:.80}: expected releases in the plan's order, got {event!r} {index} (rule 5)")
+            if release is None:
+                _check_order(book, run, plan, event, index)
             if release is not None and release.settled:
                 return _answered(book, release.charge)
             attempt, cohort = release.attempts if release else 0, known.cohort
@@ -294,12 +295,12 @@ def _answered(book: LedgerBook, position: int) -> Charge:
     return Charge(position, book.leaf(position), StoredContribution(*book.stored(position)))
 
 
-def _next_release(plan: Plan, done: int) -> tuple[str, int] | None:
-    for event in plan.events:
-        if done < event.times:
-            return event.name, done
-        done -= event.times
-    return None
+def _check_order(book: LedgerBook, run: str, plan: Plan, event: str, index: int) -> None:
+    """That no later release of the plan has been charged (rule 5)."""
+    releases = [(one.name, number) for one in plan.events for number in range(one.times)]
+    later = releases[releases.index((event, index)) + 1 :]
+    if any(book.get(Release, run, *one) is not None for one in later):
+        raise Refused(f"run {run!r:.80}: expected releases in the plan's order, got {event!r} {index} (rule 5)")
 
 
 def _sha256(data: bytes) -> str:

@@ -17,7 +17,7 @@ from privacy.entries import Charged, Decided, Ended, Opened, Reserved
 from privacy.errors import InputError, Refused, VerificationFailed
 from privacy.ledger_book import LedgerBook
 from privacy.ledger_excerpt import LedgerExcerpt, Proof
-from privacy.ledger_records import Budgeted, Run
+from privacy.ledger_records import Budgeted, Release, Run
 from privacy.ledger_store import LedgerStore
 from privacy.marks import Marks, marks_of
 from privacy.signing import Signer
@@ -105,6 +105,12 @@ class LedgerReader:
         """Whether `run` has reserved here, even if it has ended."""
         with self._store.reading() as book:
             return book.get(Run, run) is not None
+
+    def settled(self, run: str, event: str, index: int) -> bool:
+        """Whether what was computed for this release of `run` is kept here, to be sent again."""
+        with self._store.reading() as book:
+            release = book.get(Release, run, event, index)
+            return release is not None and release.settled
 
     def members(self, run: str) -> Marks:
         """Who the next charge of `run` falls on.

@@ -1,34 +1,36 @@
 """What was measured of a release: `measures.json`, the sites' noisy histograms and what was read from them.
 
 A measure is an event of the plan after the model's own (`MODEL_EVENTS`): an integer histogram over a site's employees
-with noise, charged and signed like every other release. The file holds those sums as they left the sites, so that
-whoever has the receipts can check them, and the figures that were read from them, with their intervals.
+with noise, charged and signed like every other release. The file holds those sums as they left the sites, or under a
+secure sum what they add up to, and the figures that were read from them, with their intervals.
 
 Rules of `check_measures`:
     1. The file is canonical, in this format, says what `ABOUT` says, and is about this plan.
-    2. It holds every measure of the plan, once, in the plan's order, with a sum of every site of the plan.
-    3. Every sum is the contribution that the site's receipt names, and was computed at the state that the file's scale
-       and the released weights make (at nothing, for the head-count).
-    4. Every figure is known, about a measure of the plan and the group or a site of it, and there once; every measure
-       of scores has one. It is a value
-       within its interval, or an interval and the reason why there is no value. That both follow from the sums is not
-       checked here: `models.measure_reading` computes them again from the file.
+    2. It holds every measure of the plan and no other, over exactly the sites with a receipt for it: a sum of each, or
+       under a secure sum one of all.
+    3. Every sum was computed at the state that the file's scale and the released weights make (at nothing, for the
+       head-count). A single site's is the contribution that its receipt names. Under a secure sum receipts name masked
+       values, and the sum is the coordinator's word.
+    4. Every figure is known, about a measure of the plan and the group or a site with a sum of its own, and there once;
+       every measure of scores has one. It is a value within its interval, or an interval and the reason why there is no
+       value. That both follow from the sums is not checked here: `models.measure_reading` computes them again from the
+       file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from privacy import canonical, fields
 from privacy.errors import InputError, VerificationFailed
-from privacy.plan import GaussianSum, Plan, decimal
+from privacy.plan import LOCAL, GaussianSum, Plan, decimal
 
 MEASURES: Final = "measures.json"
-FORMAT: Final = "urn:kith:measures:v1"
+FORMAT: Final = "urn:kith:measures:v2"
 MODEL_EVENTS: Final = ("second-moments", "gradient")
 """Events of a plan that the model is made of; all others are measures."""
 HEAD_COUNT: Final = "head-count"
@@ -41,8 +43,11 @@ ABOUT: Final = (
     "Measured on the people whose records trained the model, not on others: figures are somewhat better than they"
     " would be on new people. Differential privacy bounds that difference and does not remove it.",
     "Of the group's shared scorer; a site's own terms are not in it.",
-    "Every sum left its site with noise and was charged as an event of the plan. Intervals count the noise, and that"
-    " other people like these would have come out differently; each holds with the confidence stated, not all at once.",
+    "Figures of the group are of the sites whose people are in the sums: a site may have been absent.",
+    "Every sum has noise and was charged as an event of the plan. It is a site's own, with noise before it left there,"
+    " or that of several sites, which added up under masks and shared the noise.",
+    "Intervals count the noise, and that other people like these would have come out differently; each holds with the"
+    " confidence stated, not all at once.",
     "An interval of a number of people counts the noise alone.",
     "A value is left out where its interval is wider than a public rule allows. Values that are told near that limit"
     " lean by chance, since the noise decides which are; their intervals hold all the same, told or not.",
@@ -120,19 +125,27 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
+class NoisySum:
+    """A noisy histogram in grid steps, and the sites whose people are in it, in order of name."""
+
+    sites: tuple[str, ...]
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Measures:
     """The content of a `measures.json`.
 
     Attributes:
         plan: digest of the plan.
         scale: what scores were measured with, or None if only heads were counted.
-        sums: by measure and site, the noisy histogram in grid steps.
+        sums: by measure, the noisy histograms, grouped as `groups_of` says.
         figures: what was read from them, at confidence `CONFIDENCE` each.
     """
 
     plan: str
     scale: Marks | None
-    sums: Mapping[str, Mapping[str, tuple[int, ...]]]
+    sums: Mapping[str, tuple[NoisySum, ...]]
     figures: tuple[Figure, ...]
 
     def to_document(self) -> dict[str, Any]:
@@ -143,7 +156,10 @@ class Measures:
             "plan": self.plan,
             "confidence": CONFIDENCE,
             "scale": asdict(self.scale) if self.scale else None,
-            "sums": {event: {site: list(cells) for site, cells in by.items()} for event, by in self.sums.items()},
+            "sums": {
+                event: [{"sites": list(one.sites), "values": list(one.values)} for one in sums]
+                for event, sums in self.sums.items()
+            },
             "figures": [asdict(figure) for figure in self.figures],
         }
 
@@ -184,6 +200,12 @@ def measures_of(plan: Plan) -> tuple[GaussianSum, ...]:
     return tuple(event for event in plan.events if event.name not in MODEL_EVENTS)
 
 
+def groups_of(plan: Plan, sites: Iterable[str]) -> list[tuple[str, ...]]:
+    """Which of these sites share a sum: each has its own, in order; under a secure sum all have one together."""
+    names = sorted(sites)
+    return [(name,) for name in names] if plan.trust == LOCAL else [tuple(names)]
+
+
 def check_measures(data: bytes, plan: Plan, answers: Mapping[tuple[str, str], Answer], weights: bytes) -> Measures:
     """The measures of a release, if they are what its sites have signed.
 
@@ -200,7 +222,7 @@ def check_measures(data: bytes, plan: Plan, answers: Mapping[tuple[str, str], An
     found = Measures.from_bytes(data)
     if found.plan != plan.digest:  # rule 1
         raise VerificationFailed(f"{MEASURES}: expected the digest of this release's plan, got another")
-    measures, sites = measures_of(plan), sorted(site.name for site in plan.sites)
+    measures = measures_of(plan)
     names = [event.name for event in measures]
     if sorted(found.sums) != sorted(names):  # rule 2
         raise VerificationFailed(f"{MEASURES}: expected the plan's measures ({', '.join(names)}), got others")
@@ -209,37 +231,49 @@ def check_measures(data: bytes, plan: Plan, answers: Mapping[tuple[str, str], An
     for event in measures:
         scored = event.name != HEAD_COUNT and found.scale is not None
         state = found.scale.state(weights) if found.scale is not None and scored else b""
-        if sorted(found.sums[event.name]) != sites:  # rule 2
-            raise VerificationFailed(f"{MEASURES}, {event.name}: expected a sum of every site of the plan, got others")
-        for site, cells in found.sums[event.name].items():
-            _check_signed(event, site, cells, hashlib.sha256(state).hexdigest(), answers.get((site, event.name)))
-    _check_figures(found.figures, names, sites)
+        signed = {site: answer for (site, name), answer in answers.items() if name == event.name}
+        _check_sums(event, groups_of(plan, signed), found.sums[event.name])
+        _check_signed(event, found.sums[event.name], hashlib.sha256(state).hexdigest(), signed)
+    _check_figures(found, names)
     return found
 
 
-def _check_signed(event: GaussianSum, site: str, cells: tuple[int, ...], state: str, answer: Answer | None) -> None:
+def _check_sums(event: GaussianSum, groups: list[tuple[str, ...]], sums: tuple[NoisySum, ...]) -> None:
+    """Rule 2."""
+    where = f"{MEASURES}, {event.name}"
+    if [one.sites for one in sums] != groups:
+        raise VerificationFailed(f"{where}: expected sums over exactly the sites with a receipt for it, got others")
+    for one in sums:
+        if len(one.values) != event.coordinates:
+            raise VerificationFailed(f"{where}: expected {event.coordinates} whole numbers, got {len(one.values)}")
+
+
+def _check_signed(event: GaussianSum, sums: tuple[NoisySum, ...], state: str, answers: Mapping[str, Answer]) -> None:
     """Rule 3."""
-    where = f"{MEASURES}, {event.name} of {site!r:.80}"
-    if len(cells) != event.coordinates:
-        raise VerificationFailed(f"{where}: expected {event.coordinates} whole numbers, got {len(cells)}")
-    if answer is None:
-        raise VerificationFailed(f"{where}: expected a receipt of the site for it, got none")
-    if answer.contribution != hashlib.sha256(struct.pack(f"<{len(cells)}q", *cells)).hexdigest():
-        raise VerificationFailed(f"{where}: expected the sum that the site's receipt names, got another")
-    if answer.state != state:
-        raise VerificationFailed(f"{where}: expected a sum at the released weights and this scale, got another's")
+    for site, answer in answers.items():
+        if answer.state != state:
+            where = f"{MEASURES}, {event.name} of {site!r:.80}"
+            raise VerificationFailed(f"{where}: expected a sum at the released weights and this scale, got another's")
+    for one in (one for one in sums if len(one.sites) == 1):  # under a secure sum there are more
+        contribution = hashlib.sha256(struct.pack(f"<{len(one.values)}q", *one.values)).hexdigest()
+        if answers[one.sites[0]].contribution != contribution:
+            where = f"{MEASURES}, {event.name} of {one.sites[0]!r:.80}"
+            raise VerificationFailed(f"{where}: expected the sum that the site's receipt names, got another")
 
 
-def _check_figures(figures: tuple[Figure, ...], names: list[str], sites: list[str]) -> None:
+def _check_figures(found: Measures, names: list[str]) -> None:
     """Rule 4."""
-    scopes = {GROUP, *(f"site/{site}" for site in sites)}
-    seen = {(figure.event, figure.scope, figure.of, figure.name) for figure in figures}
-    if len(seen) != len(figures):
+    scopes = {
+        event: {GROUP, *(f"site/{one.sites[0]}" for one in sums if len(one.sites) == 1)}
+        for event, sums in found.sums.items()
+    }
+    seen = {(figure.event, figure.scope, figure.of, figure.name) for figure in found.figures}
+    if len(seen) != len(found.figures):
         raise VerificationFailed(f"{MEASURES}, figures: expected each once, got one twice")
-    if silent := sorted(set(names) - {HEAD_COUNT} - {figure.event for figure in figures}):
+    if silent := sorted(set(names) - {HEAD_COUNT} - {figure.event for figure in found.figures}):
         raise VerificationFailed(f"{MEASURES}, {silent[0]!r:.80}: expected a figure or why there is none, got nothing")
-    for figure in figures:
-        if figure.event not in names or figure.scope not in scopes or figure.name not in FIGURES:
+    for figure in found.figures:
+        if figure.scope not in scopes.get(figure.event, ()) or figure.name not in FIGURES:
             raise VerificationFailed(f"{MEASURES}, figures: expected known ones of this plan and its sites, got others")
 
 
@@ -252,20 +286,19 @@ def _marks(value: Any) -> Marks:
     return Marks(**document)
 
 
-def _sums(value: Any) -> dict[str, dict[str, tuple[int, ...]]]:
-    if not isinstance(value, dict) or not all(isinstance(by_site, dict) for by_site in value.values()):
-        raise InputError(f"{MEASURES}, sums: expected objects of sites by measure, got otherwise")
-    return {
-        event: {site: _cells(cells, f"{MEASURES}, {event!r:.60} of {site!r:.80}") for site, cells in by_site.items()}
-        for event, by_site in value.items()
-    }
+def _sums(value: Any) -> dict[str, tuple[NoisySum, ...]]:
+    if not isinstance(value, dict):
+        raise InputError(f"{MEASURES}, sums: expected an object of sums by measure, got otherwise")
+    where = f"{MEASURES}, sums"
+    return {event: tuple(_sum(one, where) for one in fields.items(sums, where)) for event, sums in value.items()}
 
 
-def _cells(value: Any, where: str) -> tuple[int, ...]:
-    cells = fields.items(value, where)
-    if not all(type(cell) is int and abs(cell) <= MAX_STEPS for cell in cells):
+def _sum(value: Any, where: str) -> NoisySum:
+    document = fields.exactly(value, ("sites", "values"), where)
+    sites, values = (fields.items(document[name], f"{where}, {name}") for name in ("sites", "values"))
+    if not all(type(cell) is int and abs(cell) <= MAX_STEPS for cell in values):
         raise InputError(f"{where}: expected whole numbers below 2**53, got otherwise")
-    return tuple(cells)
+    return NoisySum(tuple(fields.text(site, where) for site in sites), tuple(values))
 
 
 def _figures(value: Any) -> tuple[Figure, ...]:

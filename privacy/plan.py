@@ -16,10 +16,12 @@ Sensitivity and noise are whole grid steps, so mu² is a rational number and is 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Final
 
 from privacy import canonical
@@ -32,12 +34,20 @@ DISCRETE: Final = "discrete-gaussian-on-grid"
 FLOAT64: Final = "float64-gaussian-on-grid"
 """Rounded samples of a float64 Gaussian: faster, and the accounting takes its arithmetic for exact."""
 MECHANISMS: Final = (DISCRETE, FLOAT64)
-TRUSTS: Final = ("local", "secure-sum")
+LOCAL: Final = "local"
+"""Every site adds all of the noise: what leaves it is protected against everybody else."""
+SECURE_SUM: Final = "secure-sum"
+"""Sites add up under masks and share the noise: what is protected is the sum."""
+TRUSTS: Final = (LOCAL, SECURE_SUM)
 MAX_ROUNDS: Final = 1_000
 MAX_EVENTS: Final = 64
 MAX_SITES: Final = 10_000
 MAX_COORDINATES: Final = 10_000_000
 MAX_STEPS: Final = 2**53 - 1
+MIN_SECURE_SITES: Final = 3
+"""With two, each would know the other's sum."""
+MAX_TOTAL: Final = 2**62
+"""Masked sums are taken modulo 2**64: honest ones stay below a quarter of it on either side."""
 MU_SQUARED_DIGITS: Final = 18
 """Significant digits of mu² in writing; rounded up, so that a written charge never under-states."""
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([Ee][+-]?[0-9]{1,3})?")
@@ -55,7 +65,8 @@ class GaussianSum:
         coordinates: length of the released vector of integers.
         grid: one unit of the statistic is 2**grid steps.
         sensitivity: L2 distance, in steps, that one employee added or removed can move the sum (rounded up).
-        noise: standard deviation per coordinate, in steps.
+        noise: standard deviation per coordinate, in steps: of what a site adds, or under a secure sum of what
+            `Plan.noise_shares` sites add together.
         rate: probability with which each employee enters each release, independently of everybody and of every other
             release (Poisson sampling); a plain decimal of at most 12 places in (0, 1].
     """
@@ -130,11 +141,14 @@ class Plan:
     Attributes:
         use_case: the purpose, e.g. "retention".
         features: sha256 (hex) of the public feature space that both sides must share.
-        trust: "local" (every site adds all the noise) or "secure-sum".
+        trust: `LOCAL` or `SECURE_SUM`.
         delta: the delta at which epsilon is stated, as a decimal string.
         clip: L2 norm bound of one employee's gradient in units of the statistic, as a decimal string.
         sites: who takes part, with public head-count bounds, in order of name.
         events: what is released, in order.
+        replies_at_least: fewest sites whose contributions make up a release; with fewer there is none.
+        colluding: how many sites may pool what they know with each other and with the coordinator, under a secure sum,
+            without learning more of the other sites than their sum; 0 where every site adds all the noise.
         mechanism: where the noise comes from, one of `MECHANISMS`.
     """
 
@@ -145,6 +159,8 @@ class Plan:
     clip: str
     sites: tuple[SiteBound, ...]
     events: tuple[GaussianSum, ...]
+    replies_at_least: int
+    colluding: int = 0
     unit: str = UNIT
     neighbours: str = NEIGHBOURS
     mechanism: str = DISCRETE
@@ -166,6 +182,7 @@ class Plan:
         events = [event.name for event in self.events]
         if not 1 <= len(set(events)) == len(events) <= MAX_EVENTS:
             raise InputError(f"plan events: expected 1 to {MAX_EVENTS} with distinct names, got otherwise")
+        self._check_replies()
 
     def _check_words(self) -> None:
         for field, expected in (("unit", UNIT), ("neighbours", NEIGHBOURS)):
@@ -178,6 +195,37 @@ class Plan:
             raise InputError(f"plan mechanism: expected one of {', '.join(MECHANISMS)}, got {self.mechanism!r:.60}")
         if self.trust not in TRUSTS:
             raise InputError(f"plan trust: expected one of {', '.join(TRUSTS)}, got {self.trust!r}")
+
+    def _check_replies(self) -> None:
+        """Rules of Bonawitz et al. 2017, Thm. 6.5, for a coordinator that may lie: 2t > n + c."""
+        sites, replies, colluding = len(self.sites), self.replies_at_least, self.colluding
+        _check_integer(replies, 1, sites, "plan replies_at_least")
+        if self.trust == LOCAL:
+            return _check_integer(colluding, 0, 0, "plan colluding (where every site adds all the noise)")
+        if sites < MIN_SECURE_SITES:
+            raise InputError(f"plan sites: expected at least {MIN_SECURE_SITES} for a secure sum, got {sites}")
+        _check_integer(colluding, 1, 2 * replies - sites - 1, "plan colluding (below 2 * replies_at_least - sites)")
+        if self.mechanism != DISCRETE:
+            raise InputError(f"plan mechanism: expected {DISCRETE!r} under a secure sum, got {self.mechanism!r}")
+        _check_integer(self.noise_shares, 1, sites, "plan replies_at_least - colluding")
+        largest = max(
+            sum(site.people_at_most for site in self.sites) * event.sensitivity + 64 * sites * event.noise
+            for event in self.events
+        )
+        if largest >= MAX_TOTAL:
+            raise InputError("plan events: expected sums below 2**62 grid steps under a secure sum, got larger ones")
+        return None
+
+    @property
+    def noise_shares(self) -> int:
+        """Sites whose shares of noise make up an event's `noise`: the honest ones of the fewest that reply."""
+        return 1 if self.trust == LOCAL else self.replies_at_least - self.colluding
+
+    def at_site(self, event: GaussianSum) -> GaussianSum:
+        """The event as one site releases it: under a secure sum with its share of the noise, rounded up."""
+        if self.noise_shares == 1:
+            return event
+        return replace(event, noise=math.isqrt((event.noise**2 - 1) // self.noise_shares) + 1)
 
     @property
     def mu_squared(self) -> Fraction:
@@ -207,7 +255,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """sha256 (hex) of `to_bytes()`: the plan's identity."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        return _digest(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Plan:
@@ -230,6 +278,11 @@ class Plan:
         if plan.to_bytes() != data:
             raise InputError("plan: expected canonical JSON bytes, got another writing of them")
         return plan
+
+
+@lru_cache(maxsize=16)  # a request of a run of many sites asks for it again and again
+def _digest(plan: Plan) -> str:
+    return hashlib.sha256(plan.to_bytes()).hexdigest()
 
 
 def decimal(text: str, where: str) -> Decimal:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from privacy.certificate import NO_TUNING, Certificate
-from privacy.plan import DISCRETE, UNIT
+from privacy.certificate import NO_TUNING, Certificate, Mechanism
+from privacy.plan import DISCRETE, LOCAL, UNIT
 from privacy.verdict import FAIL, NOT_STATED, PASS, Answer, Check, visible
 
 DELTA_TIMES_PEOPLE: Final = Fraction(1, 10)
@@ -83,6 +83,8 @@ def _unit(certificate: Certificate) -> Outcome:
 def _composition(certificate: Certificate) -> Outcome:
     releases = sum(event.times for event in certificate.mechanism.events)
     evidence = f"{releases} releases at each of {len(certificate.accounts)} sites, each charged and signed for"
+    if certificate.absences:
+        evidence += f", but for {len(certificate.absences)} that a site is not in"
     others = ", ".join(certificate.side_outputs) or "none"
     state = PASS if certificate.tuning == NO_TUNING else NOT_STATED
     return state, f"{evidence}; side outputs: {others}; tuning: {certificate.tuning}"
@@ -109,7 +111,8 @@ def _sampling(certificate: Certificate) -> Outcome:
 def _noise(certificate: Certificate) -> Outcome:
     ran, added = certificate.mechanism.mechanism, certificate.cost.discretization_delta
     if ran == DISCRETE:
-        return PASS, f"{ran}, source {certificate.noise!r}; its discreteness is in delta ({added})"
+        shared = "" if _alone(certificate) else ", and that it is a sum of the sites' shares,"
+        return PASS, f"{ran}, source {certificate.noise!r}; that it is discrete{shared} is in delta ({added})"
     return NOT_STATED, f"{ran}, source {certificate.noise!r}: how far float64 is from a Gaussian is not bounded"
 
 
@@ -120,10 +123,26 @@ def _accountants(certificate: Certificate) -> Outcome:
     )
 
 
+def against(ran: Mechanism) -> str:
+    """What a secure sum hides from whom, and on what that rests."""
+    shares, together = ran.replies_at_least - ran.colluding, ran.colluding
+    return (
+        f"the coordinator and up to {together} colluding site{'s' if together > 1 else ''} see no other site's own sum,"
+        f" even if the coordinator lies about who replied; {ran.replies_at_least} sites or more are in every sum, and"
+        f" each adds 1/{shares} of the noise's variance, so that {shares} honest ones make up the whole"
+    )
+
+
 def _trust(certificate: Certificate) -> Outcome:
+    ran = certificate.mechanism
+    if ran.trust == LOCAL:
+        return PASS, (
+            f"{ran.trust}: a site adds all of its noise before anything leaves it, so it needs to trust no other site"
+            " and not the coordinator; each site says so, with its own key"
+        )
     return PASS, (
-        f"{certificate.mechanism.trust}: a site adds all of its noise before anything leaves it, so it needs to trust"
-        " no other site and not the coordinator; each site says so, with its own key"
+        f"{ran.trust}: {against(ran)}; a site trusts the others, but for {ran.colluding}, to add their shares, and its"
+        " own code to mask; a sum's value is the coordinator's word, as receipts bind masked values"
     )
 
 
@@ -142,10 +161,16 @@ def _utility(certificate: Certificate) -> Outcome:
     told = [name for name in certificate.side_outputs if name == "evaluation" or name.startswith("fairness")]
     if not told:
         return NOT_STATED, "no accuracy and no comparison of groups was measured with noise and charged"
+    signed = "the sums are signed by the sites, what was read from them is" if _alone(certificate) else "both are"
     return PASS, (
-        f"measures.json, from {', '.join(told)}: figures with intervals that hold the noise, or why there are none; the"
-        " sums are signed by the sites, what was read from them is the coordinator's word"
+        f"measures.json, from {', '.join(told)}: sums, and figures with intervals that hold the noise, or why there are"
+        f" none; {signed} the coordinator's word"
     )
+
+
+def _alone(certificate: Certificate) -> bool:
+    """Whether what leaves a site needs no other site's noise."""
+    return certificate.mechanism.trust == LOCAL
 
 
 def _exhaustion(certificate: Certificate) -> Outcome:

@@ -1,8 +1,8 @@
 """The files of a release: their names, and reading all of them once, strictly.
 
 certificate.dsse.json · plan.json · card.json · model.safetensors · keys.json · receipts/<n>.jsonl · ledger/<n>.json,
-with n the 0-based position of the site in the plan, in decimal; and, where there is something to say, audit.json (an
-empirical audit of the plan) and measures.json (what the plan's side outputs tell).
+with n the 0-based place of the site among the certificate's accounts, in decimal; and, where there is something to
+say, audit.json (an empirical audit of the plan) and measures.json (what the plan's side outputs tell).
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ MAX_TOTAL_BYTES: Final = 2 * 2**30
 
 
 def receipts(n: int) -> str:
-    """Name of the file of the receipts of site number `n`."""
+    """Name of the file of the receipts of account number `n`."""
     return f"receipts/{n}.jsonl"
 
 
 def ledger(n: int) -> str:
-    """Name of the file of the ledger excerpt of site number `n`."""
+    """Name of the file of the ledger excerpt of account number `n`."""
     return f"ledger/{n}.json"
 
 
 def names(sites: int) -> tuple[str, ...]:
-    """Names of the files that every release of that many sites has."""
+    """Names of the files that every release of that many accounts has."""
     return (*FIXED, *(receipts(n) for n in range(sites)), *(ledger(n) for n in range(sites)))
 
 

@@ -12,7 +12,7 @@ from privacy.signing import Signer, Verifier
 
 TYPE: Final = "https://in-toto.io/Statement/v1"
 RECEIPT: Final = "urn:kith:receipt:v1"
-CERTIFICATE: Final = "urn:kith:privacy-certificate:v2"
+CERTIFICATE: Final = "urn:kith:privacy-certificate:v3"
 MAX_SUBJECTS: Final = 100_000
 
 

@@ -8,33 +8,38 @@ Rules, by the number of their check:
     3. certificate: signed by the coordinator's active key, alone, over every other file; it names that key and that
        list, and something as not covered. It is read in one writing only.
     4. digests: every other file has the digest that the certificate states.
-    5. plan: well formed, the one that the certificate names, with the certificate's mechanism, sites and keys; the
-       gradient's sensitivity covers the clip.
-    6. receipts: every site signed exactly one receipt for each release of each event, of this run and plan, for the
-       same state at all sites; second moments are computed at no state.
+    5. plan: well formed, the one that the certificate names, with the certificate's mechanism and keys; accounts are of
+       some of its sites, in its order; the gradient's sensitivity covers the clip.
+    6. receipts: for each release of each event, every site of the plan signed exactly one receipt, or the certificate
+       calls it absent; never both, and never neither. A site has an account if and only if it is in a release. Receipts
+       are of this run and plan, for the same state at all sites; second moments are computed at no state.
     7. noise: every contribution got its noise from the plan's one source: the operating system's secure bits.
     8. ledger: each site signed its checkpoint, as the certificate has it; opening, budget, reservation and every charge
        shown are in its log, the charges after the reservation, of this run and plan; every receipt is of one of them.
-       A charge without a receipt is a repeated one (after a crash): of a release that has a receipt, for the same
-       state; it counts. None is left out: the attempts at a release are 0, 1, ... in order of position, and its receipt
-       is of the last. The charges fall on the cohort of the reservation; only a repeated one may change it.
-    9. spending: at each site, what was charged is at least the plan's mu², before + charged = after, and the
-       certificate's totals are the ledger's own: of the purpose group, of the period, and over all periods, each at
-       most the next. They rise with every charge shown by its mu², and by more only where other entries lie between,
-       which may be other runs' charges: these are part of before. The worst-off employee had min(cap, total).
+       A charge without a receipt is a repeated one (after a crash), or of a release that the site was then absent from:
+       for the same state; it counts. None is left out: the attempts at a release are 0, 1, ... in order of position,
+       and its receipt is of the last. The charges fall on the cohort of the reservation; only a repeated one may change
+       it.
+    9. spending: at each site, what was charged is at least the mu² of the releases that it is in, before + charged =
+       after, and the certificate's totals are the ledger's own: of the purpose group, of the period, and over all
+       periods, each at most the next. They rise with every charge shown by its mu², and by more only where other
+       entries lie between, which may be other runs' charges: these are part of before. The worst-off employee had
+       min(cap, total).
    10. epsilon: the plan gives the figures that the certificate states, or they are `ROUNDING` above it.
    11. second accountant: an independent one, computed here, agrees, and is about what the certificate states for it.
    12. discretization: what discrete noise adds to delta is stated, and epsilon holds at delta with it included.
    13. model: the card is of the plan's use case and feature space; safetensors with exactly the tensors of card and
        plan, float64, finite, variances not negative.
-   14. trust: the certificate claims the plan's trust, and it is one whose receipts are checked here.
+   14. trust: in every release are at least as many sites as the plan requires (`replies_at_least`). Under a secure sum
+       their shares of the noise, less those of the `colluding`, make up the whole; a plan in which the two numbers
+       would let a coordinator unmask another sum by lying about who dropped out is none (5).
    15. budget: the run was reserved under the budget that the site shows from its log, at the plan's whole cost, for a
        purpose group that has the plan's use case; that cost, and what the run was charged with repeated charges, is
        within the caps of budget and group.
-   16. witnesses: the other sites that signed a site's checkpoint are exactly those that the certificate names.
+   16. witnesses: the plan's other sites that signed a site's checkpoint are exactly those that the certificate names.
    17. side outputs: the plan's events beyond the model's are those that the certificate names; measures.json is there
-       if and only if there are some, and its sums are those that the receipts name, taken at the released weights; no
-       setting was tuned on data.
+       if and only if there are some, and its sums are over the sites with receipts for them, taken at the released
+       weights; a sum of a single site is the one that its receipt names; no setting was tuned on data.
    18. audit: there is none, or it is of this plan, without a planted fault, with the bounds that its counts give; it
        does not refute the plan, and the certificate sums it up.
    19. prior: if the prior release is given, the certificate names its certificate, and no ledger is behind it.
@@ -44,10 +49,15 @@ A check is "not reached" if one it builds on has not passed. Nothing here needs 
 
 What is not shown, whatever passes:
     - that the weights, and the figures in measures.json, were computed from the released sums. Receipts bind the
-      digests of the sums; what was made of them is the coordinator's word. So are the code's digest, the environment,
-      and the counts of an audit.
+      digests of what left each site; what was made of it is the coordinator's word. So are the code's digest, the
+      environment, and the counts of an audit.
+    - what the sums were, under a secure sum: receipts bind masked values, which alone say nothing. The sum is the
+      coordinator's word, in measures.json too.
     - that a site really added its noise, read the table it should, or ran the code whose digest it states. A signature
-      shows who claimed what.
+      shows who claimed what. Under a secure sum the noise is shared: a site that leaves out its share weakens the
+      protection of everybody's people. What is stated holds while no more sites do than are called colluding.
+    - why a site was absent, and that it was: the reason is the coordinator's word. What an absent site was charged in
+      vain is in its own ledger, and here only if it has an account.
     - that the ledger is the site's only one, unless other sites hold its checkpoints (16): they would notice.
     - that two officers signed a budget that follows an earlier decision: their keys are in the budget before, which is
       not shown. `kith ledger verify` at the site checks it.
@@ -56,6 +66,7 @@ What is not shown, whatever passes:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -67,8 +78,8 @@ from privacy.certificate import AuditSummary, Certificate, KeysUsed, Mechanism, 
 from privacy.errors import InputError, KithError, VerificationFailed
 from privacy.key_list import open_key_list
 from privacy.party_names import COORDINATOR
-from privacy.plan import Plan
-from privacy.questions import answers
+from privacy.plan import LOCAL, Plan
+from privacy.questions import against, answers
 from privacy.signing import verifier
 from privacy.trust_roots import PinnedKeys
 from privacy.verdict import FAIL, NOT_REACHED, PASS, Check, Verdict, visible
@@ -177,27 +188,32 @@ def _plan(evidence: Evidence) -> str:
     plan, certificate = Plan.from_bytes(evidence.files[release_files.PLAN]), evidence.certified
     equal("plan, digest", certificate.mechanism.plan, plan.digest)
     equal("plan, mechanism", certificate.mechanism, Mechanism.of(plan))
-    names = [site.name for site in plan.sites]
-    equal("plan, sites and the certificate's accounts", [one.site for one in certificate.accounts], names)
+    names, accounted = [site.name for site in plan.sites], [one.site for one in certificate.accounts]
+    some = [name for name in names if name in set(accounted)]
+    equal("certificate, accounts: some of the plan's sites, in order", some, accounted)
     equal("plan, sites without a key in keys.json", set(), set(names) - set(evidence.keys.sites))
     present = set(evidence.files) - release_files.OPTIONAL
-    equal("plan, number of sites and receipts", set(release_files.names(len(names))), present)
+    equal("certificate, number of accounts and of receipts", set(release_files.names(len(accounted))), present)
     for account in certificate.accounts:
         equal(f"keyid of {account.site}", evidence.keys.sites[account.site].keyid, account.keyid)
     for event in plan.events:
         if event.name == CLIPPED and event.sensitivity < Fraction(plan.clip) * 2**event.grid:
             raise VerificationFailed(f"plan, {event.name}: expected a sensitivity that covers the clip, got a smaller")
     evidence.plan = plan
-    return f"{plan.digest[:16]}: {sum(event.times for event in plan.events)} releases at each of {len(names)} sites"
+    releases, fewest = sum(event.times for event in plan.events), plan.replies_at_least
+    of = f"{fewest} to {len(names)}" if fewest < len(names) else f"all {len(names)}"
+    return f"{plan.digest[:16]}: {releases} releases, each of {of} sites"
 
 
 def _trust(evidence: Evidence) -> str:
-    equal("certificate, trust", evidence.plan.trust, evidence.certified.mechanism.trust)
-    if evidence.plan.trust != "local":
-        raise VerificationFailed(
-            f"trust: expected 'local', all that this version can show, got {evidence.plan.trust!r}"
-        )
-    return "local: each site states that it added all of its noise before anything left it"
+    plan = evidence.plan
+    replies = Counter((one.event, one.index) for of_site in evidence.receipts for one in of_site)
+    for (event, index), sites in replies.items():
+        if sites < plan.replies_at_least:
+            raise VerificationFailed(f"{event} {index}: expected {plan.replies_at_least} sites or more, got {sites}")
+    if plan.trust == LOCAL:
+        return "local: each site states that it added all of its noise before anything left it"
+    return f"{plan.trust}: {against(evidence.certified.mechanism)}"
 
 
 def _audit(evidence: Evidence) -> str:
@@ -268,7 +284,7 @@ _RULES: Final = (
     _Rule(11, "second accountant", verify_cost.second_accountant, (10,)),
     _Rule(12, "discretization", verify_cost.discretization, (10,)),
     _Rule(13, "model", verify_model.model, (5,)),
-    _Rule(14, "trust", _trust, (5,)),
+    _Rule(14, "trust", _trust, (6,)),
     _Rule(15, "budget", verify_ledgers.budget, (8,)),
     _Rule(16, "witnesses", verify_ledgers.witnesses, (8,)),
     _Rule(17, "side outputs", verify_model.side_outputs_declared, (6, 13)),

@@ -12,7 +12,7 @@ from typing import Any, Final
 from privacy import canonical, fields, release_files
 from privacy.audit import FALSE_ALARM, FEWEST_RUNS, MOST_RUNS, Attack, AuditResult, Guesses, epsilon_of, held_out
 from privacy.errors import InputError, VerificationFailed
-from privacy.plan import Plan, SiteBound, decimal
+from privacy.plan import LOCAL, Plan, SiteBound, decimal
 from privacy.verify_evidence import equal
 
 MAX_ATTACKS: Final = 16
@@ -49,7 +49,7 @@ def _recomputed(document: Any, plan: Plan) -> AuditResult:
         if not FEWEST_RUNS <= runs <= MOST_RUNS or runs % 2 or not 1 <= len(attacks) <= MAX_ATTACKS:
             raise InputError(f"{_WHERE}: expected {FEWEST_RUNS} to {MOST_RUNS} trainings and an attack, got otherwise")
         return AuditResult(
-            plan=replace(plan, sites=(SiteBound("twin", people),)),
+            plan=replace(plan, trust=LOCAL, sites=(SiteBound("twin", people),), replies_at_least=1, colluding=0),
             attacks=tuple(_attack(one, runs, Decimal(plan.delta), len(attacks)) for one in attacks),
             runs=runs,
             seed=fields.whole(document["twin"]["seed"], f"{_WHERE}, seed"),

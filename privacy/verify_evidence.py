@@ -17,7 +17,7 @@ from privacy.cost import Cost
 from privacy.errors import VerificationFailed
 from privacy.key_list import KeyList
 from privacy.ledger_excerpt import LedgerExcerpt, VerifiedExcerpt
-from privacy.plan import Plan
+from privacy.plan import Plan, SiteBound
 from privacy.receipt import Receipt
 from privacy.trust_roots import PinnedKeys, TrustRoots
 
@@ -34,9 +34,10 @@ class Evidence:
         pinned: keys that the officer got by another way, if any.
         prior: certificate file of the prior release, if the officer has it.
         contract: the group's contract file, if the officer has it.
-        files, key_list, keys, certificate, digests, plan, receipts, excerpts, ledgers, cost, weights: set by checks.
-            `receipts`, `excerpts` and `ledgers` have one item per site, in the plan's order; `weights` are the shared
-            scorer's, little-endian float64.
+        files, key_list, keys, certificate, digests, plan, receipts, states, excerpts, ledgers, cost, weights: set by
+            checks. `receipts`, `excerpts` and `ledgers` have one item per account, in their order; `states` has the
+            sha256 (hex) of the state of every release, by event and index, in the plan's order; `weights` are the
+            shared scorer's, little-endian float64.
     """
 
     read: Callable[[], Mapping[str, bytes]]
@@ -50,6 +51,7 @@ class Evidence:
     digests: Mapping[str, str] = field(init=False)
     plan: Plan = field(init=False)
     receipts: list[list[Receipt]] = field(init=False)
+    states: Mapping[tuple[str, int], str] = field(init=False)
     excerpts: list[LedgerExcerpt] = field(init=False)
     ledgers: list[VerifiedExcerpt] = field(init=False)
     cost: Cost = field(init=False)
@@ -66,6 +68,16 @@ class Evidence:
     def sites(self) -> list[str]:
         """The plan's sites, in order."""
         return [site.name for site in self.plan.sites]
+
+    @property
+    def contributors(self) -> list[str]:
+        """The sites with an account, in order: those that are in at least one release."""
+        return [one.site for one in self.certified.accounts]
+
+    @property
+    def bounds(self) -> Mapping[str, SiteBound]:
+        """The plan's sites, by name."""
+        return {site.name: site for site in self.plan.sites}
 
 
 def equal(what: str, expected: object, got: object) -> None:

@@ -15,6 +15,8 @@ from privacy.ledger_excerpt import LedgerExcerpt, VerifiedExcerpt
 from privacy.receipt import Receipt, open_receipt
 from privacy.verify_evidence import Evidence, equal
 
+Release = tuple[str, int]
+"""The name of an event of the plan, and which of its releases."""
 STATELESS: Final = "second-moments"
 """The event whose releases are computed at no state: theirs is the sha256 of nothing."""
 SOURCES: Final = {plan.DISCRETE: randomness.OS, plan.FLOAT64: randomness.OS_FLOAT64}
@@ -24,15 +26,39 @@ SOURCES: Final = {plan.DISCRETE: randomness.OS, plan.FLOAT64: randomness.OS_FLOA
 def receipts(evidence: Evidence) -> str:
     """Rule 6."""
     expected = [(event.name, index) for event in evidence.plan.events for index in range(event.times)]
-    evidence.receipts = [_receipts_of(evidence, n, site, expected) for n, site in enumerate(evidence.sites)]
-    for of_release in zip(*evidence.receipts, strict=True):
-        for one, other in pairwise(of_release):
-            equal(f"{other.site}, {other.event} {other.index}, state", one.state, other.state)
-    return f"{len(expected)} from each site, of this run and plan, for the same states"
+    away = _absent(evidence, expected)
+    evidence.receipts = [_receipts_of(evidence, n, site, away) for n, site in enumerate(evidence.contributors)]
+    states: dict[Release, str] = {}
+    for one in (receipt for of_site in evidence.receipts for receipt in of_site):
+        first = states.setdefault((one.event, one.index), one.state)
+        equal(f"{one.site}, {one.event} {one.index}, state", first, one.state)
+    evidence.states = {release: states[release] for release in expected}
+    told = f"{len(expected)} from each site, of this run and plan, for the same states"
+    if missing := len(evidence.certified.absences):
+        names = sorted({one.site for one in evidence.certified.absences})
+        return f"{told}; but for {missing} absences, of {', '.join(names)[:160]}"
+    return told
 
 
-def _receipts_of(evidence: Evidence, n: int, site: str, expected: list[tuple[str, int]]) -> list[Receipt]:
+def _absent(evidence: Evidence, expected: list[Release]) -> Mapping[Release, frozenset[str]]:
+    """By release, the sites that the certificate calls absent, once these are such as rule 6 says."""
+    sites = evidence.sites
+    away = {release: set[str]() for release in expected}
+    for one in evidence.certified.absences:
+        away[one.event, one.index].add(one.site)
+    for (event, index), missing in away.items():
+        equal(f"absences from {event} {index}, sites that the plan has not", set(), missing - set(sites))
+        if len(missing) == len(sites):
+            raise VerificationFailed(f"{event} {index}: expected a site that was not absent, got none")
+    nowhere = [site for site in sites if all(site in missing for missing in away.values())]
+    accounted = [site for site in sites if site not in nowhere]
+    equal("accounts, of the sites that are not absent from every release", accounted, evidence.contributors)
+    return {release: frozenset(missing) for release, missing in away.items()}
+
+
+def _receipts_of(evidence: Evidence, n: int, site: str, away: Mapping[Release, frozenset[str]]) -> list[Receipt]:
     name = release_files.receipts(n)
+    expected = [release for release, missing in away.items() if site not in missing]
     lines = evidence.files[name].split(b"\n")
     if lines.pop() != b"" or len(lines) != len(expected):
         raise VerificationFailed(f"{name}: expected {len(expected)} lines, got {len(lines)} or an unended one")
@@ -67,8 +93,8 @@ def ledger(evidence: Evidence) -> str:
     names = [release_files.ledger(n) for n in range(len(accounts))]
     evidence.excerpts = [LedgerExcerpt.from_bytes(evidence.files[name], name) for name in names]
     evidence.ledgers = [_ledger_of(evidence, n, account) for n, account in enumerate(accounts)]
-    repeated = sum(len(shown.charges) for shown in evidence.ledgers) - sum(map(len, evidence.receipts))
-    return f"{len(evidence.ledgers)} checkpoints signed, every charge included; {repeated} repeated charges"
+    beyond = sum(len(shown.charges) for shown in evidence.ledgers) - sum(map(len, evidence.receipts))
+    return f"{len(evidence.ledgers)} checkpoints signed, every charge included; {beyond} repeated or in vain"
 
 
 def _ledger_of(evidence: Evidence, n: int, account: SiteAccount) -> VerifiedExcerpt:
@@ -77,7 +103,22 @@ def _ledger_of(evidence: Evidence, n: int, account: SiteAccount) -> VerifiedExce
     shown = excerpt.verified(account.site, evidence.keys.sites[account.site])
     equal(f"{name}, checkpoint", (account.size, account.root), (shown.head.size, shown.head.root.hex()))
     equal(f"{name}, reservation's run and plan", run, (shown.reserved.run, shown.reserved.plan))
-    attempts = {(one.event, one.index): list[int]() for one in evidence.receipts[n]}
+    attempts = _attempts(evidence, name, shown)
+    leaves = {proof.position: proof.leaf for proof in excerpt.charges}
+    for receipt in evidence.receipts[n]:
+        where, positions = f"{name}, {receipt.event} {receipt.index}", attempts[receipt.event, receipt.index]
+        equal(f"{where}, last charge", receipt.position, positions[-1] if positions else "none")
+        equal(f"{where}, leaf", receipt.leaf, merkle.leaf_hash(leaves[receipt.position]).hex())
+    for (event, index), positions in attempts.items():
+        asked = evidence.states[event, index], amounts.to_text(amounts.once(evidence.plan.event(event)))
+        for entry in (shown.charges[position] for position in positions):
+            equal(f"{name}, {event} {index}, state and mu2", asked, (entry.state, entry.mu2))
+    return shown
+
+
+def _attempts(evidence: Evidence, name: str, shown: VerifiedExcerpt) -> dict[Release, list[int]]:
+    """By release of the plan, where its charges are in a site's ledger, once they are in order."""
+    attempts = {release: list[int]() for release in evidence.states}
     cohort = shown.reserved.cohort
     for position, entry in shown.charges.items():
         where, release = f"{name}, charge at {position}", (entry.event, entry.index)
@@ -88,29 +129,24 @@ def _ledger_of(evidence: Evidence, n: int, account: SiteAccount) -> VerifiedExce
             equal(f"{where}, cohort", cohort, entry.cohort)
         cohort = entry.cohort
         attempts[release].append(position)
-    leaves = {proof.position: proof.leaf for proof in excerpt.charges}
-    for receipt in evidence.receipts[n]:
-        where, positions = f"{name}, {receipt.event} {receipt.index}", attempts[receipt.event, receipt.index]
-        equal(f"{where}, last charge", receipt.position, positions[-1] if positions else "none")
-        equal(f"{where}, leaf", receipt.leaf, merkle.leaf_hash(leaves[receipt.position]).hex())
-        for entry in (shown.charges[position] for position in positions):
-            equal(f"{where}, state and mu2", (receipt.state, receipt.mu2), (entry.state, entry.mu2))
-    return shown
+    return attempts
 
 
 def spending(evidence: Evidence) -> str:
     """Rule 9."""
     for n, (stated, shown) in enumerate(zip(evidence.certified.accounts, evidence.ledgers, strict=True)):
         where = f"{stated.site}, mu²"
-        if _charged(shown) < evidence.plan.mu_squared:
-            raise VerificationFailed(f"{where}: expected at least the plan's to be charged, got less")
+        given = (evidence.plan.event(one.event).mu_squared_once for one in evidence.receipts[n])
+        if _charged(shown) < sum(given, Fraction(0)):
+            raise VerificationFailed(f"{where}: expected at least what it gave to be charged, got less")
         _check_totals(where, evidence.excerpts[n], shown)
-        computed = account(evidence.plan.sites[n], stated.keyid, shown, stated.witnesses)
+        computed = account(evidence.bounds[stated.site], stated.keyid, shown, stated.witnesses)
         for name in ("total", "worst", "group"):
             for when in (f"{name}_before", f"{name}_after"):
                 equal(f"{where}, {when}, by the ledger", getattr(computed, when), getattr(stated, when))
         equal(f"{where}, lifetime, by the ledger", computed.lifetime, stated.lifetime)
-    return f"at least {evidence.certified.cost.mu2} charged at every site, as its ledger has it"
+    mu2 = evidence.certified.cost.mu2
+    return f"every site charged for all that it gave, {mu2} for the whole plan, as its ledger has it"
 
 
 def _check_totals(where: str, excerpt: LedgerExcerpt, shown: VerifiedExcerpt) -> None:
@@ -155,11 +191,11 @@ def _between(charges: Mapping[int, Charged], kind: str) -> Fraction:
 def budget(evidence: Evidence) -> str:
     """Rule 15."""
     whole = amounts.total(evidence.plan)
-    for n, (stated, shown) in enumerate(zip(evidence.certified.accounts, evidence.ledgers, strict=True)):
+    for stated, shown in zip(evidence.certified.accounts, evidence.ledgers, strict=True):
         where, reserved = f"budget of {stated.site}", shown.reserved
         equal(f"{where}, use case", evidence.plan.use_case, reserved.use_case)
         equal(f"{where}, reserved mu²", amounts.to_text(whole), reserved.mu2)
-        computed = account(evidence.plan.sites[n], stated.keyid, shown, stated.witnesses)
+        computed = account(evidence.bounds[stated.site], stated.keyid, shown, stated.witnesses)
         for name in ("budget", "period", "label", "group", "cap", "group_cap", "people_at_most"):
             equal(f"{where}, {name}", getattr(computed, name), getattr(stated, name))
         charged = max(whole, _charged(shown))

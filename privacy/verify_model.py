@@ -9,6 +9,7 @@ from privacy import canonical, fields, release_files
 from privacy.certificate import NO_TUNING, side_outputs
 from privacy.errors import VerificationFailed
 from privacy.measures_file import Answer, check_measures
+from privacy.plan import LOCAL
 from privacy.verify_evidence import Evidence, equal
 
 
@@ -59,4 +60,5 @@ def side_outputs_declared(evidence: Evidence) -> str:
         if one.event in declared and not one.index
     }
     told = check_measures(data, evidence.plan, signed, evidence.weights)
-    return f"{', '.join(declared)}: sums as the receipts have them; {len(told.figures)} figures read from them"
+    whose = "sums as the receipts have them" if evidence.plan.trust == LOCAL else "sums by the coordinator's word"
+    return f"{', '.join(declared)}: {whose}; {len(told.figures)} figures read from them"

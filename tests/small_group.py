@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from federation.group import create_group
+from federation.run_settings import Settings
 from federation.site import Site, create_site
-from federation.training_run import Settings
 from privacy.budget import Budget, first_budget
+from privacy.plan import LOCAL
 from privacy.randomness import OS
 from records.sample.group import Truth, write_sample_group
 
@@ -52,5 +53,5 @@ def budget(cap: str = "1") -> Budget:
     return first_budget(Decimal(cap), DELTA, USE_CASES)
 
 
-def settings(run: str = "run-1", epsilon: str = "1", rounds: int = 3, **options: Any) -> Settings:
-    return Settings(run, "retention", Decimal(epsilon), DELTA, "local", rounds, **options)
+def settings(run: str = "run-1", epsilon: str = "1", rounds: int = 3, trust: str = LOCAL, **options: Any) -> Settings:
+    return Settings(run, "retention", Decimal(epsilon), DELTA, trust, rounds, **options)

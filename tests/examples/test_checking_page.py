@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from privacy import release_files
-from tests.privacy.small_release import ROOT, RUN, SITES, Group, plan, write
+from privacy.certificate import FAILED
+from tests.privacy.small_release import MASKED_SITES, ROOT, RUN, SITES, Group, absent, masked_plan, plan, write
 
 FOLDER = Path(__file__).parents[2]
 PAGE = (FOLDER / "docs" / "checking-without-kith.md").read_text(encoding="utf-8")
@@ -52,9 +53,22 @@ def test_every_step_of_the_walk_holds_on_a_valid_release(files: dict[str, bytes]
     assert "mu2 = 0.375" in said
     assert "holds and a smaller epsilon would not" in said
     for site in SITES:
-        assert f"{site}: 3 of 3 receipts signed by its key, of 3 releases" in said
+        assert f"{site}: 3 of 3 receipts signed by its key, absent from 0, of 3 releases" in said
     assert "3 charges, the reservation and the opening entry are in kith/North of " in said
     assert "accepted: epsilon 2.501740 at delta 0.00001, mu² 0.375, 2 sites" in said
+    assert not re.search(r"error|Failure|Traceback|FAILED|NOT HOLD|refused", said), said
+
+
+def test_the_walk_tells_a_secure_sum_and_who_was_absent(tmp_path: Path) -> None:
+    (ledgers := tmp_path / "ledgers").mkdir()
+    group = Group(ledgers, names=MASKED_SITES)
+    gone = [*absent("East", ("gradient", 1)), *absent("West", ("head-count", 0), reason=FAILED)]
+    said = walked(write(group.train(RUN, masked_plan(), away=gone), tmp_path / "release"), tmp_path)
+    assert "trust secure-sum: 3 of 4 sites in every release, 1 may collude" in said
+    assert "East: 3 of 3 receipts signed by its key, absent from 1, of 4 releases" in said
+    assert "North: 4 of 4 receipts signed by its key, absent from 0, of 4 releases" in said
+    assert "East is not in gradient 1: silent\nWest is not in head-count 0: failed\n" in said
+    assert ", 4 sites" in said
     assert not re.search(r"error|Failure|Traceback|FAILED|NOT HOLD|refused", said), said
 
 

@@ -10,11 +10,21 @@ import pytest
 
 from privacy import amounts, checkpoint, dsse, entries, marks, merkle, signing
 from privacy.budget import DECISION, Budget, PurposeGroup
-from privacy.certificate import AuditSummary, Certificate, KeysUsed, Mechanism, SiteAccount
+from privacy.certificate import (
+    MAX_ABSENCES,
+    REASONS,
+    Absence,
+    AuditSummary,
+    Certificate,
+    KeysUsed,
+    Mechanism,
+    SiteAccount,
+)
 from privacy.checkpoint import COSIGNATURE_KEY, Checkpoint
 from privacy.cost import DELTAS, LEAVERS, RELEASES, Cost
 from privacy.entries import Charged, Decided, Ended, Opened, Reserved, Settled
 from privacy.key_list import KEY_LIST, Key, KeyList
+from privacy.measures_file import FORMAT
 from privacy.plan import MECHANISMS, TRUSTS, GaussianSum, Plan, SiteBound
 from privacy.receipt import Receipt
 from privacy.statement import CERTIFICATE, RECEIPT
@@ -36,7 +46,7 @@ NOT_WRITTEN = {KeyList: {"envelope"}}
             "Ledger entries": (Opened, Decided, Reserved, Charged, Settled, Ended),
             "Budget and decision": (Budget, PurposeGroup),
             "Receipt": (Receipt,),
-            "Certificate": (Certificate, Mechanism, SiteAccount, AuditSummary, KeysUsed, Cost),
+            "Certificate": (Certificate, Mechanism, SiteAccount, Absence, AuditSummary, KeysUsed, Cost),
         }.items()
         for cls in classes
     ],
@@ -48,14 +58,25 @@ def test_every_field_that_is_signed_is_on_the_page(section: str, cls: type) -> N
 
 
 def test_the_words_of_the_formats_are_on_the_page() -> None:
-    words = {KEY_LIST, DECISION, RECEIPT, CERTIFICATE, *MECHANISMS, *TRUSTS, *DELTAS, *map(str, (*LEAVERS, *RELEASES))}
-    words |= {cls.kind for cls in (Opened, Decided, Reserved, Charged, Settled, Ended)}
+    words = {
+        KEY_LIST,
+        DECISION,
+        RECEIPT,
+        CERTIFICATE,
+        *MECHANISMS,
+        *TRUSTS,
+        *REASONS,
+        *DELTAS,
+        *map(str, (*LEAVERS, *RELEASES)),
+    }
+    words |= {FORMAT} | {cls.kind for cls in (Opened, Decided, Reserved, Charged, Settled, Ended)}
     assert {word for word in words if f"`{word}`" not in PAGE} == set()
     assert dsse.PAYLOAD_TYPE in PAGE
 
 
 def test_bounds_on_the_page_are_those_of_the_code() -> None:
     for section, bound in (
+        ("Certificate", MAX_ABSENCES),
         ("Ledger entries", entries.MAX_LEAF),
         ("The log and its checkpoint", checkpoint.MAX_BYTES),
         ("The log and its checkpoint", checkpoint.MAX_SIGNATURES),

@@ -20,7 +20,7 @@ import pytest
 
 from federation.embedded import run_embedded
 from privacy import canonical, dsse, release_files
-from privacy.certificate import KeysUsed
+from privacy.certificate import FAILED, GARBAGE, REFUSED, KeysUsed
 from privacy.entries import Charged, Entry
 from privacy.plan import GaussianSum
 from privacy.signing import Signer
@@ -38,7 +38,17 @@ from tests.privacy.forging import (
     with_excerpt,
     with_receipt,
 )
-from tests.privacy.small_release import ROOT, RUN, Group, budget, plan, write
+from tests.privacy.small_release import (
+    ROOT,
+    RUN,
+    SITES,
+    Group,
+    absent,
+    budget,
+    plan,
+    releases_of,
+    write,
+)
 from tests.privacy.test_tampering import KINDS, name_of
 from tests.small_group import settings, small_group
 
@@ -156,9 +166,22 @@ def test_it_is_short_and_needs_nothing_of_kith() -> None:
 
 
 def test_valid_releases_are_accepted(scene: Scene) -> None:
-    for group, files in ((scene.group, scene.files), (scene.group, scene.earlier), scene.crashed, scene.decided):
+    first = (scene.group, scene.files), (scene.group, scene.earlier)
+    for group, files in (*first, scene.crashed, scene.decided, scene.absent, scene.masked):
         assert accepted(files, group.root.public)
         assert accepted(files)
+
+
+def test_a_release_without_a_site_and_one_with_every_reason_are_accepted(tmp_path: Path) -> None:
+    group = Group(tmp_path)
+    gone = absent(SITES[0], *releases_of(plan()), reason=GARBAGE)
+    assert "1 sites" in alone.check(group.train(RUN, plan(), away=gone))
+    gone = [
+        *absent(SITES[0], ("second-moments", 0), reason=FAILED),
+        *absent(SITES[0], ("gradient", 0), reason=REFUSED),
+        *absent(SITES[1], ("gradient", 1)),
+    ]
+    assert "2 sites" in alone.check(group.train("run-2", plan(), away=gone, in_vain=True))
 
 
 def test_it_says_what_it_shows(scene: Scene) -> None:
@@ -316,8 +339,8 @@ def everywhere(scene: Scene, **changes: str) -> Files:
         ),
         pytest.param(2, lambda scene: with_keys(scene, a_key_of_small_order), id="a key that signs everything"),
         pytest.param(5, an_event_twice, id="an event twice"),
-        pytest.param(7, lambda scene: everywhere(scene, mu2="0.01"), id="a lower price, charged and signed"),
-        pytest.param(7, lambda scene: everywhere(scene, state="0" * 64), id="another state, charged and signed"),
+        pytest.param(8, lambda scene: everywhere(scene, mu2="0.01"), id="a lower price, charged and signed"),
+        pytest.param(8, lambda scene: everywhere(scene, state="0" * 64), id="another state, charged and signed"),
         pytest.param(8, charges_in_another_order, id="charges in another order"),
     ],
 )

@@ -1,117 +1,112 @@
-"""A real Flower fleet on loopback for a test: one SuperLink, one SuperNode per site, each its own process."""
+"""Kith's own fleets for tests: a tiny group's, on free ports of loopback. What was started is ended, and no more."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
-BIN = Path(sys.executable).parent
-ROOT = Path(__file__).resolve().parent.parent.parent
-QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
+import pytest
+
+from federation.fleet import processes
+from federation.fleet.layout import Fleet
+from federation.fleet.lifecycle import down, up
+from federation.fleet.making import Wanted, create_fleet, proxy_of
+from federation.fleet.parts import PROXY, SUPERLINK, Part, parts_of
+from federation.fleet.proxy import nginx
+from privacy.errors import InputError
+from privacy.randomness import OS
+from tests.federation.tiny_group import CONTRACT, NAMES, PEOPLE, write_table
+
+PATIENCE = 240.0
+"""Seconds for a fleet to be up: other tests run beside."""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def has_nginx() -> bool:
+    try:
+        nginx()
+    except InputError:
+        return False
+    return True
 
 
-class Fleet:
-    """Started processes, and `flwr` commands against them."""
-
-    def __init__(self, home: Path, port: int) -> None:
-        self.home = home
-        self.port = port
-        self.environment = {
-            **os.environ,
-            **QUIET,
-            "FLWR_HOME": str(home),
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        }
-
-    def flwr(self, *arguments: str, timeout: float = 120) -> str:
-        command = [str(BIN / "flwr"), *arguments]
-        done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=timeout, cwd=self.home
-        )
-        assert done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-        return done.stdout
-
-    def run(self, app: Path, config: Mapping[str, str | int], timeout: float) -> str:
-        """Run an app to its end; the final status as Flower words it."""
-        overrides = " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())
-        started = json.loads(self.flwr("run", str(app), "test", "--run-config", overrides, "--format", "json"))
-        run = str(started["run-id"])
-        ends = time.monotonic() + timeout
-        while time.monotonic() < ends:
-            runs = json.loads(self.flwr("list", "test", "--run-id", run, "--format", "json"))["runs"]
-            if runs[0]["status"].startswith("finished"):
-                return f"{runs[0]['status']}"
-            time.sleep(1)
-        raise AssertionError(f"run {run}: expected an end within {timeout} s, see {self.home}")
+needs_nginx = pytest.mark.skipif(not has_nginx(), reason="nginx is not installed: apt-get install nginx-light")
 
 
 @contextlib.contextmanager
-def fleet(home: Path, sites: Sequence[Path]) -> Iterator[Fleet]:
-    """A running fleet, ready for a run; its processes are ended, by their own ids, whatever happens."""
-    home.mkdir(parents=True)
-    made = Fleet(home, free_port())
-    (home / "config.toml").write_text(
-        f'[superlink]\ndefault = "test"\n[superlink.test]\naddress = "127.0.0.1:{made.port}"\ninsecure = true\n'
-    )
-    address = f"127.0.0.1:{made.port}"
-    started: list[subprocess.Popen[bytes]] = []
+def short_folder() -> Iterator[Path]:
+    """A folder with a short name, for a socket's path has 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="kf-"))
     try:
-        link = [str(BIN / "flower-superlink"), "--insecure", "--host", "127.0.0.1", "--port", str(made.port)]
-        started.append(_start(made, "superlink", [*link, "--disable-runtime-dependency-installation"]))
-        _wait_for(f"http://{address}/health", started[0])
-        for number, site in enumerate(sites):
-            node = [str(BIN / "flower-supernode"), "--insecure", "--superlink", address, "--port", str(free_port())]
-            started.append(_start(made, f"supernode-{number}", [*node, "--node-config", f'site="{site}"']))
-        yield made
+        yield folder
     finally:
-        for process in reversed(started):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-        for process in started:
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(made: Fleet, name: str, command: list[str]) -> subprocess.Popen[bytes]:
-    with (made.home / f"{name}.log").open("wb") as log:
-        return subprocess.Popen(
-            command,
-            env=made.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=made.home,
-            start_new_session=True,
-        )
+def tiny_fleet(folder: Path, names: tuple[str, ...] = NAMES, noise: str = OS, **options: Any) -> Fleet:
+    """A fleet of a tiny group in folder/f; nothing of it runs."""
+    contract = folder / "contract.toml"
+    people = "\n".join(f"{name} = 60" for name in names)
+    contract.write_text(CONTRACT.replace("{people}", people), encoding="utf-8")
+    sources = {}
+    for number, name in enumerate(names):
+        sources[name] = folder / f"{name}.csv"
+        write_table(sources[name], name, range(100 * number, 100 * number + PEOPLE))
+    wanted = Wanted(contract, sources, Decimal(10), Decimal("0.00001"), port=0, noise=noise, **options)
+    return create_fleet(folder / "f", wanted, datetime.now(UTC))
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        assert process.poll() is None, "the SuperLink ended before it was ready"
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"{url}: expected an answer within {seconds} s")
+@contextlib.contextmanager
+def running(fleet: Fleet) -> Iterator[Fleet]:
+    """The whole fleet, up; its processes are ended whatever happens."""
+    try:
+        assert up(fleet, quiet, PATIENCE).whole
+        yield fleet
+    finally:
+        down(fleet, quiet)
+
+
+@contextlib.contextmanager
+def front(fleet: Fleet) -> Iterator[Fleet]:
+    """The SuperLink and the proxy before it, and nothing else."""
+    from federation.fleet import lifecycle
+
+    (fleet.coordinator / "proxy" / "nginx.conf").write_text(proxy_of(fleet).to_text(), encoding="utf-8")
+    parts = [part for part in parts_of(fleet) if part.name in (SUPERLINK, PROXY)]
+    try:
+        for part in parts:
+            processes.start(part.program, part.place)
+        for part in parts:
+            lifecycle._wait_for(part, lifecycle.time.monotonic() + PATIENCE)
+        yield fleet
+    finally:
+        processes.stop([part.place for part in parts])
+
+
+def part(fleet: Fleet, name: str) -> Part:
+    return next(one for one in parts_of(fleet) if one.name == name)
+
+
+def kill(fleet: Fleet, name: str) -> None:
+    """kill -9 of a part and of what it started."""
+    pid = processes.pid_of(part(fleet, name).place)
+    assert pid is not None
+    os.killpg(pid, signal.SIGKILL)
+
+
+def run_events(fleet: Fleet, run: str) -> list[dict[str, Any]]:
+    path = fleet.runs / run / "events.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def quiet(_what: str, _done: int, _of: int) -> None:
+    """Progress that nobody looks at."""

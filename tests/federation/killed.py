@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from federation.embedded import run_embedded
-from federation.guard import Contribution, EmbeddedGuard, Request
+from federation.guard import Guard
+from federation.wire import Contribute, Contribution
 from privacy.dsse import Envelope
 from privacy.randomness import secure_source
 from tests.small_group import settings
@@ -49,15 +50,15 @@ def warm() -> None:
 
 def work(folder: Path) -> None:
     log = os.open(folder / SENT, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    contribute = EmbeddedGuard.contribute
+    contribute = Guard.contribute
 
-    def written_down(guard: EmbeddedGuard, request: Request) -> Contribution:
+    def written_down(guard: Guard, request: Contribute) -> Contribution:
         found = contribute(guard, request)
         os.write(log, json.dumps(line(guard.name, request, found)).encode() + b"\n")
         os.fsync(log)
         return found
 
-    EmbeddedGuard.contribute = written_down  # type: ignore[method-assign]
+    Guard.contribute = written_down  # type: ignore[method-assign]
     sites = sorted((folder / "sites").iterdir())
     for number in count():
         out = folder / "runs" / str(number)
@@ -65,7 +66,7 @@ def work(folder: Path) -> None:
             run_embedded(folder / "group", sites, settings(f"run-{number}", rounds=ROUNDS), out)
 
 
-def line(site: str, request: Request, found: Contribution) -> dict[str, Any]:
+def line(site: str, request: Contribute, found: Contribution) -> dict[str, Any]:
     receipt = json.loads(Envelope.from_bytes(found.receipt, "receipt").payload)["predicate"]
     return {
         "site": site,

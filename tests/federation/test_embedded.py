@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,8 @@ from safetensors.numpy import load
 
 from federation.embedded import run_embedded
 from federation.group import load_group
-from federation.guard import guard_at
+from federation.policy_file import POLICY_FILE, write_policy
+from federation.run_log import read_log
 from federation.training_run import plan_run
 from models.planning import MOMENTS_SHARE
 from models.release import read_release
@@ -110,7 +112,7 @@ def test_a_coordinator_that_died_after_the_last_message_finishes_its_paid_run(
 
 def test_a_run_folder_that_can_not_be_written_costs_nothing(tmp_path: Path) -> None:
     group = small_group(tmp_path)
-    with pytest.raises(InputError, match="run folder"):
+    with pytest.raises(InputError, match="/proc/kith"):
         run_embedded(group.group, group.folders, settings(), Path("/proc/kith"))
     assert balances(group) == [(0, 0)] * 3
 
@@ -175,6 +177,7 @@ def test_a_finished_run_folder_is_not_overwritten(trained: tuple[SmallGroup, Pat
     group, release = trained
     with pytest.raises(InputError, match="run folder"):
         run_embedded(group.group, group.folders, settings("run-9"), release.parent)
+    assert read_log(release.parent)[-1].what == "finished"
 
 
 KILLED = """
@@ -274,9 +277,9 @@ def test_floating_point_noise_is_served_where_the_site_allows_it_and_the_release
         run_embedded(group.group, group.folders, settings(float64=True), tmp_path / "run-1")
     assert balances(group) == [(0, 0)] * 3
     for site in group.sites:
-        with (site.folder / "site.toml").open("a", encoding="utf-8") as file:
-            file.write("float64 = true\n")
-    guard_at.cache_clear()
+        allowing = replace(site.policy, float64=True)
+        (site.folder / POLICY_FILE).unlink()
+        write_policy(site.folder / POLICY_FILE, allowing)
     release = run_embedded(group.group, group.folders, settings(float64=True), tmp_path / "run-1")
     verdict = verify_release(release, group.group / "roots.json")
     assert verdict.ok, verdict.failed
@@ -299,5 +302,8 @@ def test_the_plan_spends_on_moments_what_the_public_rule_says(trained: tuple[Sma
     assert abs(float(share) - float(MOMENTS_SHARE)) < 1e-6
 
 
-def test_the_run_leaves_no_partial_release(trained: tuple[SmallGroup, Path]) -> None:
-    assert [path.name for path in trained[1].parent.iterdir()] == ["release"]
+def test_a_runs_folder_holds_settings_log_checkpoints_and_release_and_nothing_partial(
+    trained: tuple[SmallGroup, Path],
+) -> None:
+    names = sorted(path.name for path in trained[1].parent.iterdir())
+    assert names == ["checkpoints", "events.jsonl", "release", "settings.json"]

@@ -11,20 +11,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
+from federation import sealed, site_keys, wire
 from federation.group import load_group
-from federation.guard import Contribution, EmbeddedGuard, Request
+from federation.guard import Guard
 from federation.site import Site, load_site
 from federation.training_run import plan_run
+from federation.wire import Contribute, Contribution, Finish, Message, Refusal
 from models.planning import GRADIENT, SECOND_MOMENTS
-from privacy import amounts
+from privacy import amounts, canonical, dsse, key_folder, key_list
 from privacy.budget import PurposeGroup, first_budget
 from privacy.errors import BudgetExceeded, InputError, KithError, Refused
 from privacy.ledger import Ledger
 from privacy.ledger_excerpt import LedgerExcerpt
+from privacy.party_names import COORDINATOR
 from privacy.plan import FLOAT64, GaussianSum, Plan
 from privacy.receipt import open_receipt
-from privacy.signing import verifier
+from privacy.signing import create_key, signer_from_uri, verifier
 from tests.federation.tiny_group import TinyGroup, tiny_group
 from tests.small_group import DELTA, budget, settings, small_group
 
@@ -39,12 +45,12 @@ def plan(group: TinyGroup) -> Plan:
     return plan_run(load_group(group.group), settings())
 
 
-def moments(plan: Plan, run: str = "run-1") -> Request:
-    return Request(run, plan.to_bytes(), SECOND_MOMENTS, 0, b"")
+def moments(plan: Plan, run: str = "run-1") -> Contribute:
+    return Contribute(run, plan.to_bytes(), SECOND_MOMENTS, 0, b"")
 
 
-def gradient(plan: Plan, weights: np.ndarray, index: int = 0) -> Request:
-    return Request("run-1", plan.to_bytes(), GRADIENT, index, weights.astype("<f8").tobytes())
+def gradient(plan: Plan, weights: np.ndarray, index: int = 0) -> Contribute:
+    return Contribute("run-1", plan.to_bytes(), GRADIENT, index, weights.astype("<f8").tobytes())
 
 
 def entries(site: Site) -> int:
@@ -56,7 +62,7 @@ def entries(site: Site) -> int:
 
 def test_a_contribution_is_noisy_charged_and_signed_under_its_receipt(group: TinyGroup, plan: Plan) -> None:
     site = group.sites[0]
-    answer = EmbeddedGuard(site).contribute(moments(plan))
+    answer = Guard(site).contribute(moments(plan))
     receipt = open_receipt(answer.receipt, verifier(site.signer.public))
     ledger = site.open_ledger()
     assert receipt.contribution == hashlib.sha256(answer.values).hexdigest()
@@ -67,16 +73,16 @@ def test_a_contribution_is_noisy_charged_and_signed_under_its_receipt(group: Tin
 
 def test_a_repeated_request_gets_the_same_bytes_and_no_new_charge(group: TinyGroup, plan: Plan) -> None:
     site = group.sites[0]
-    first = EmbeddedGuard(site).contribute(moments(plan))
+    first = Guard(site).contribute(moments(plan))
     size = entries(site)
-    again = EmbeddedGuard(load_site(site.folder)).contribute(moments(plan))  # as after a restart of the guard
+    again = Guard(load_site(site.folder)).contribute(moments(plan))  # as after a restart of the guard
     assert again == first
     assert entries(site) == size
 
 
 def test_the_same_release_at_another_state_is_refused_before_anything_is_charged(group: TinyGroup, plan: Plan) -> None:
     site, d = group.sites[0], plan.event(GRADIENT).coordinates
-    guard = EmbeddedGuard(site)
+    guard = Guard(site)
     guard.contribute(moments(plan))
     guard.contribute(gradient(plan, np.zeros(d)))
     size = entries(site)
@@ -109,12 +115,8 @@ def another_purpose(plan: Plan) -> Plan:
     return replace(plan, use_case="dismissal")
 
 
-def shared_noise(plan: Plan) -> Plan:
-    return replace(plan, trust="secure-sum")
-
-
 def without_this_site(plan: Plan) -> Plan:
-    return replace(plan, sites=plan.sites[1:])
+    return replace(plan, sites=plan.sites[1:], replies_at_least=2)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,6 @@ def without_this_site(plan: Plan) -> Plan:
         larger_clip,
         another_space,
         another_purpose,
-        shared_noise,
         without_this_site,
     ],
 )
@@ -137,7 +138,7 @@ def test_a_plan_that_is_not_the_sites_own_mechanism_is_refused_before_anything_i
     size = entries(site)
     site.source.unlink()  # whatever opened it would say so
     with pytest.raises(Refused, match="plan"):
-        EmbeddedGuard(site).contribute(moments(lie(plan)))
+        Guard(site).contribute(moments(lie(plan)))
     assert entries(site) == size
 
 
@@ -155,7 +156,7 @@ def test_sampling_and_floating_point_noise_are_refused_with_the_reason(
 ) -> None:
     site = group.sites[0]
     with pytest.raises(Refused, match=r"sampling|float64"):
-        EmbeddedGuard(site).contribute(moments(ask(plan)))
+        Guard(site).contribute(moments(ask(plan)))
     assert entries(site) == 1
 
 
@@ -167,7 +168,7 @@ def test_a_use_case_in_no_purpose_group_is_refused_before_anything_is_read_or_wr
     (site.folder / "site.toml").write_text(text, encoding="utf-8")
     site.source.unlink()
     with pytest.raises(Refused, match="retention"):
-        EmbeddedGuard(load_site(site.folder)).contribute(moments(plan_run(group.load(), settings())))
+        Guard(load_site(site.folder)).contribute(moments(plan_run(group.load(), settings())))
     assert entries(site) == 1
 
 
@@ -177,7 +178,7 @@ def test_a_plan_over_budget_is_refused_before_data_is_read_with_what_is_left_and
     site = group.sites[0]
     site.source.unlink()
     with pytest.raises(BudgetExceeded, match=r"0\.01") as refusal:
-        EmbeddedGuard(site).contribute(moments(plan))
+        Guard(site).contribute(moments(plan))
     assert "0.0718" in str(refusal.value)  # mu² of epsilon 1 at delta 1e-5
     assert entries(site) == 1
 
@@ -187,7 +188,7 @@ def test_a_group_of_purposes_has_a_cap_of_its_own(tmp_path: Path) -> None:
     group = tiny_group(tmp_path, allowed=first_budget(Decimal(1), DELTA, (), groups=tight))
     site = group.sites[0]
     with pytest.raises(BudgetExceeded, match=r"0\.01"):
-        EmbeddedGuard(site).contribute(moments(plan_run(group.load(), settings())))
+        Guard(site).contribute(moments(plan_run(group.load(), settings())))
     assert entries(site) == 1
 
 
@@ -200,13 +201,13 @@ def test_a_state_that_is_no_weights_is_refused_before_anything_is_charged(
     group: TinyGroup, plan: Plan, state: bytes
 ) -> None:
     site = group.sites[0]
-    guard = EmbeddedGuard(site)
+    guard = Guard(site)
     guard.contribute(moments(plan))
     size = entries(site)
     d = plan.event(GRADIENT).coordinates
     padded = state * d if state and len(state) == 8 and np.isnan(np.frombuffer(state)).any() else state
     with pytest.raises(InputError, match="state"):
-        guard.contribute(Request("run-1", plan.to_bytes(), GRADIENT, 0, padded))
+        guard.contribute(Contribute("run-1", plan.to_bytes(), GRADIENT, 0, padded))
     assert entries(site) == size
 
 
@@ -219,7 +220,7 @@ def test_the_charge_is_on_disk_before_anything_is_computed_from_the_rows(
     site = group.sites[0]
     monkeypatch.setattr("models.training.SiteSums.__init__", fail)
     with pytest.raises(Refused):
-        EmbeddedGuard(site).contribute(moments(plan))
+        Guard(site).contribute(moments(plan))
     ledger = site.open_ledger()
     assert ledger.totals.spent > 0
 
@@ -228,15 +229,15 @@ def test_rows_that_can_not_be_read_reserve_and_charge_nothing(group: TinyGroup, 
     site = group.sites[0]
     site.source.unlink()
     with pytest.raises(Refused):
-        EmbeddedGuard(site).contribute(moments(plan))
+        Guard(site).contribute(moments(plan))
     assert entries(site) == 1
 
 
 def test_a_repeated_request_is_answered_although_the_rows_are_gone(group: TinyGroup, plan: Plan) -> None:
     site = group.sites[0]
-    first = EmbeddedGuard(site).contribute(moments(plan))
+    first = Guard(site).contribute(moments(plan))
     site.source.unlink()
-    assert EmbeddedGuard(site).contribute(moments(plan)) == first
+    assert Guard(site).contribute(moments(plan)) == first
 
 
 def spend(site: Site, plan: Plan, employees: Iterable[str]) -> None:
@@ -268,7 +269,7 @@ def test_whoevers_budget_is_spent_is_left_out_of_every_round_and_everybody_else_
     site, plan = tiny_site(tmp_path / "spent")
     without, _ = tiny_site(tmp_path / "without", lambda n: n not in (3, 5, 8))
     spend(site, plan, ("3", "5", "8"))
-    guards = [EmbeddedGuard(one) for one in (site, without)]
+    guards = [Guard(one) for one in (site, without)]
     zeros = np.zeros(plan.event(GRADIENT).coordinates)
     for request in (moments(plan), gradient(plan, zeros)):
         one, other = (guard.contribute(request).values for guard in guards)
@@ -286,13 +287,13 @@ def test_what_leaves_does_not_tell_that_anybody_was_left_out(tmp_path: Path, gon
     for name, left_out in (("plain", 0), ("other", gone)):
         site, plan = tiny_site(tmp_path / name)
         spend(site, plan, [str(n) for n in range(left_out)])
-        guard = EmbeddedGuard(site)
+        guard = Guard(site)
         answers = [
             guard.contribute(moments(plan)),
             guard.contribute(gradient(plan, np.zeros(plan.event(GRADIENT).coordinates))),
         ]
         receipts = [open_receipt(answer.receipt, verifier(site.signer.public)) for answer in answers]
-        finished = guard.finish("run-1")
+        finished = guard.finish(Finish("run-1"))
         excerpt = LedgerExcerpt.from_bytes(finished.excerpt, "ledger").verified(site.name, verifier(site.signer.public))
         shown = [replace(entry, cohort="", at=0) for entry in (excerpt.reserved, *excerpt.charges.values())]
         seen.append(
@@ -311,7 +312,7 @@ def test_a_repeated_charge_goes_on_without_those_who_can_not_afford_it(tmp_path:
     """After a crash between charge and settlement a release is charged again, beside what was reserved."""
     site, plan = tiny_site(tmp_path, repeats=1)
     spend(site, plan, ["7"])  # their budget holds the run now, and no repeat
-    guard = EmbeddedGuard(site)
+    guard = Guard(site)
     guard.contribute(moments(plan))
     ledger = site.open_ledger()
     request = gradient(plan, np.zeros(plan.event(GRADIENT).coordinates))
@@ -329,7 +330,7 @@ def test_the_noise_is_there(tmp_path: Path) -> None:
     """
     group = small_group(tmp_path)
     plan = plan_run(load_group(group.group), settings())
-    guard = EmbeddedGuard(group.sites[0])
+    guard = Guard(group.sites[0])
     one, other = (guard.contribute(moments(plan, run)) for run in ("run-1", "run-2"))
     difference = numbers(one) - numbers(other)
     assert difference.size > 4000
@@ -347,7 +348,7 @@ def test_weights_chosen_to_overflow_in_one_persons_row_are_refused_before_anythi
 ) -> None:
     """Weights of opposite signs on chosen bins would make NaN of exactly the rows that hold both: an oracle."""
     site, d = group.sites[0], plan.event(GRADIENT).coordinates
-    guard = EmbeddedGuard(site)
+    guard = Guard(site)
     guard.contribute(moments(plan))
     size_before = entries(site)
     with pytest.raises(InputError, match="state"):
@@ -355,11 +356,142 @@ def test_weights_chosen_to_overflow_in_one_persons_row_are_refused_before_anythi
     assert entries(site) == size_before
 
 
-def test_a_request_out_of_order_reserves_nothing(group: TinyGroup, plan: Plan) -> None:
+def test_a_site_may_come_later_than_the_first_release_and_not_go_back(group: TinyGroup, plan: Plan) -> None:
     site, d = group.sites[0], plan.event(GRADIENT).coordinates
-    with pytest.raises(Refused):
-        EmbeddedGuard(site).contribute(gradient(plan, np.zeros(d), index=2))
+    guard = Guard(site)
+    late = guard.contribute(gradient(plan, np.zeros(d), index=1))
+    assert open_receipt(late.receipt, verifier(site.signer.public)).index == 1
+    size = entries(site)
+    for earlier in (moments(plan), gradient(plan, np.zeros(d), index=0)):
+        with pytest.raises(Refused, match="order"):
+            guard.contribute(earlier)
+    assert entries(site) == size
+    guard.contribute(gradient(plan, np.zeros(d), index=2))
+
+
+# What comes from outside
+
+
+def asked(guard: Guard, request: bytes, site: Site) -> Message:
+    """What a guard answers, opened as the coordinator opens it."""
+    name, told = sealed.open_reply(guard.answer(request), request, {site.name: verifier(site.signer.public)})
+    assert name == site.name
+    return told
+
+
+def by_another_site(group: TinyGroup, request: Contribute) -> bytes:
+    return sealed.seal_request(request, group.sites[1].signer)
+
+
+def by_the_site_itself(group: TinyGroup, request: Contribute) -> bytes:
+    return sealed.seal_request(request, group.sites[0].signer)
+
+
+def by_the_groups_root(group: TinyGroup, request: Contribute) -> bytes:
+    return sealed.seal_request(request, signer_from_uri(f"file:{group.group / 'root-1.pem'}"))
+
+
+def by_a_stranger(group: TinyGroup, request: Contribute) -> bytes:
+    return sealed.seal_request(request, create_key(group.group / "stranger.pem"))
+
+
+def by_nobody(group: TinyGroup, request: Contribute) -> bytes:
+    del group
+    return dsse.Envelope(sealed.REQUEST, wire.to_bytes(request), ()).to_bytes()
+
+
+def unsealed(group: TinyGroup, request: Contribute) -> bytes:
+    del group
+    return wire.to_bytes(request)
+
+
+def under_another_type(group: TinyGroup, request: Contribute) -> bytes:
+    return dsse.sign(wire.to_bytes(request), group.load().signer).to_bytes()
+
+
+def altered(group: TinyGroup, request: Contribute) -> bytes:
+    envelope = dsse.sign(wire.to_bytes(request), group.load().signer, payload_type=sealed.REQUEST)
+    return replace(envelope, payload=wire.to_bytes(replace(request, run="run-2"))).to_bytes()
+
+
+@pytest.mark.parametrize(
+    "seal",
+    [
+        by_another_site,
+        by_the_site_itself,
+        by_the_groups_root,
+        by_a_stranger,
+        by_nobody,
+        unsealed,
+        under_another_type,
+        altered,
+    ],
+)
+def test_nobody_but_the_coordinator_makes_a_site_reserve_or_read_anything(
+    group: TinyGroup, plan: Plan, seal: Callable[[TinyGroup, Contribute], bytes]
+) -> None:
+    site = group.sites[0]
+    site.source.unlink()
+    told = asked(Guard(site), seal(group, moments(plan)), site)
+    assert isinstance(told, Refusal)
+    assert "rows" not in told.reason
+    assert not told.waiting
     assert entries(site) == 1
+
+
+def test_the_coordinators_request_is_answered_and_the_same_again_with_the_same_values(
+    group: TinyGroup, plan: Plan
+) -> None:
+    site = group.sites[0]
+    guard, request = Guard(site), sealed.seal_request(moments(plan), group.load().signer)
+    first = asked(guard, request, site)
+    assert isinstance(first, Contribution)
+    assert asked(guard, request, site) == first
+    assert asked(Guard(load_site(site.folder)), request, site) == first
+
+
+@settings_of_hypothesis(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=200))
+def test_whatever_comes_a_guard_answers_with_a_signed_refusal(group: TinyGroup, data: bytes) -> None:
+    site = group.sites[0]
+    assert isinstance(asked(Guard(site), data, site), Refusal)
+
+
+def test_a_request_of_no_kind_that_a_guard_serves_is_refused(group: TinyGroup) -> None:
+    site = group.sites[0]
+    for document in ({"kind": "Request", "run": "run-1"}, {"kind": "Message"}, {"kind": "Refusal", "reason": "x"}):
+        request = dsse.sign(canonical.to_bytes(document), group.load().signer, payload_type=sealed.REQUEST).to_bytes()
+        told = asked(Guard(site), request, site)
+        assert isinstance(told, Refusal)
+        assert "message" in told.reason
+
+
+def test_an_unforeseen_error_leaves_as_its_type_alone(
+    group: TinyGroup, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> object:
+        raise ZeroDivisionError("salary 103000 of employee 17")
+
+    site = group.sites[0]
+    monkeypatch.setattr(Guard, "contribute", broken)
+    told = asked(Guard(site), sealed.seal_request(moments(plan), group.load().signer), site)
+    assert isinstance(told, Refusal)
+    assert "ZeroDivisionError" in told.reason
+    assert "103000" not in told.reason
+
+
+def test_a_coordinator_whose_key_was_replaced_starts_nothing(group: TinyGroup, plan: Plan) -> None:
+    site, old = group.sites[0], group.load().signer
+    root = signer_from_uri(f"file:{group.group / 'root-1.pem'}")
+    (group.group / "coordinator.pem").unlink()
+    new = create_key(group.group / "coordinator.pem")
+    following = key_list.rotated(key_folder.in_force(group.group), COORDINATOR, new.public, 1_800_000_000)
+    assert key_folder.propose(group.group, following, root).in_force
+    site_keys.accept(site, group.load().lists)
+    guard = Guard(site)
+    assert isinstance(asked(guard, sealed.seal_request(moments(plan), old), site), Refusal)
+    assert entries(site) == 1
+    assert isinstance(asked(guard, sealed.seal_request(moments(plan), new), site), Contribution)
 
 
 @pytest.mark.parametrize("fault", ["missing", "unknown category", "missing column", "not a table"])
@@ -375,7 +507,7 @@ def test_whatever_is_wrong_with_the_table_the_same_words_leave(group: TinyGroup,
     else:
         site.source.write_bytes(b"\0" * 100)
     with pytest.raises(Refused) as refusal:
-        EmbeddedGuard(site).contribute(moments(plan))
+        Guard(site).contribute(moments(plan))
     assert str(refusal.value) == f"site {site.name!r}: its rows can not be used; its own log says why"
 
 
@@ -385,7 +517,7 @@ def test_a_site_without_a_labelled_row_answers_like_any_other(group: TinyGroup, 
     frame = pd.read_csv(site.source, dtype=str)
     frame["left"] = ""
     frame.to_csv(site.source, index=False)
-    guard = EmbeddedGuard(site)
+    guard = Guard(site)
     d = plan.event(GRADIENT).coordinates
     assert len(guard.contribute(moments(plan)).values) == 8 * plan.event(SECOND_MOMENTS).coordinates
     assert len(guard.contribute(gradient(plan, np.zeros(d))).values) == 8 * d
@@ -396,7 +528,7 @@ def test_every_run_reads_the_table_anew(tmp_path: Path) -> None:
     group = small_group(tmp_path, cap="5")
     plan = plan_run(load_group(group.group), settings(epsilon="5"))
     site = next(site for site in group.sites if site.name == "Brightmoor Care")
-    guard = EmbeddedGuard(site)
+    guard = Guard(site)
     guard.contribute(moments(plan))
     frame = pd.read_csv(site.source, dtype=str)
     frame.head(10).to_csv(site.source, index=False)
@@ -416,14 +548,14 @@ def test_an_error_names_no_value_of_a_person(group: TinyGroup, plan: Plan) -> No
     )
     site.source.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(KithError) as error:
-        EmbeddedGuard(site).contribute(moments(plan))
+        Guard(site).contribute(moments(plan))
     assert canary not in str(error.value)
 
 
 def test_a_missing_ledger_is_not_taken_for_an_empty_one(group: TinyGroup, plan: Plan) -> None:
     (group.sites[0].folder / "ledger.sqlite").unlink()
     with pytest.raises(InputError):
-        EmbeddedGuard(group.sites[0])
+        Guard(group.sites[0])
 
 
 @pytest.mark.parametrize(
@@ -446,11 +578,11 @@ def test_a_malformed_site_file_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_an_unknown_noise_source_is_refused(group: TinyGroup) -> None:
     with pytest.raises(InputError, match="noise"):
-        EmbeddedGuard(replace(group.sites[0], noise="numpy"))
+        Guard(replace(group.sites[0], noise="numpy"))
 
 
 def test_the_ledger_of_a_run_verifies(group: TinyGroup, plan: Plan) -> None:
-    guard = EmbeddedGuard(group.sites[0])
+    guard = Guard(group.sites[0])
     guard.contribute(moments(plan))
-    guard.finish("run-1")
+    guard.finish(Finish("run-1"))
     Ledger.open(group.sites[0].folder / "ledger.sqlite").verify()

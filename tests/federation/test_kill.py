@@ -15,12 +15,14 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from federation.policy_file import POLICY_FILE, write_policy
 from federation.site import Site
 from privacy import amounts, entries, merkle
 from privacy.checkpoint import Checkpoint
@@ -67,6 +69,10 @@ class Children:
 @pytest.mark.kill
 def test_whatever_moment_a_run_is_killed_at_what_was_sent_stays_charged(tmp_path: Path) -> None:
     group = tiny_group(tmp_path, allowed=budget("1000"))
+    for site in group.sites:
+        tireless = replace(site.policy, runs_per_week=1_000_000)
+        (site.folder / POLICY_FILE).unlink()
+        write_policy(site.folder / POLICY_FILE, tireless)
     children = Children(tmp_path)
     delays = random.Random(5)
     held: dict[str, Checkpoint] = {}

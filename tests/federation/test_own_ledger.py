@@ -10,10 +10,12 @@ from threading import Barrier, Thread
 
 import pytest
 
-from federation.guard import EmbeddedGuard, Request
+from federation.computing import Computing
+from federation.guard import Guard
 from federation.site import Site, create_site, load_site
 from federation.source import source_of
 from federation.training_run import plan_run
+from federation.wire import Contribute, Finish
 from models.planning import SECOND_MOMENTS
 from privacy import ledger_place
 from privacy.checkpoint import origin_of
@@ -36,14 +38,14 @@ def plan(group: TinyGroup) -> Plan:
     return plan_run(group.load(), settings())
 
 
-def moments(plan: Plan, run: str = "run-1") -> Request:
-    return Request(run, plan.to_bytes(), SECOND_MOMENTS, 0, b"")
+def moments(plan: Plan, run: str = "run-1") -> Contribute:
+    return Contribute(run, plan.to_bytes(), SECOND_MOMENTS, 0, b"")
 
 
 def test_a_ledger_of_another_site_is_refused(group: TinyGroup) -> None:
     north, south = group.sites[:2]
     with pytest.raises(InputError, match="that of site 'South'"):
-        EmbeddedGuard(replace(south, ledger=f"sqlite:///{north.folder / 'ledger.sqlite'}"))
+        Guard(replace(south, ledger=f"sqlite:///{north.folder / 'ledger.sqlite'}"))
 
 
 def test_a_second_folder_under_the_same_name_can_not_charge_the_same_people_as_others(group: TinyGroup) -> None:
@@ -51,16 +53,16 @@ def test_a_second_folder_under_the_same_name_can_not_charge_the_same_people_as_o
     north = group.sites[0]
     second = create_site(north.folder.parent / "second", "North", north.source, north.contract, budget("10"))
     with pytest.raises(InputError, match="key of marks"):
-        EmbeddedGuard(replace(second, ledger=f"sqlite:///{north.folder / 'ledger.sqlite'}"))
+        Guard(replace(second, ledger=f"sqlite:///{north.folder / 'ledger.sqlite'}"))
 
 
 def test_a_new_key_of_marks_does_not_give_everybody_a_new_balance(group: TinyGroup, plan: Plan) -> None:
     north = group.sites[0]
-    EmbeddedGuard(north).contribute(moments(plan))
+    Guard(north).contribute(moments(plan))
     (north.folder / "marks.key").unlink()
     MarkKey.create(north.folder / "marks.key")
     with pytest.raises(InputError, match="key of marks"):
-        EmbeddedGuard(load_site(north.folder))
+        Guard(load_site(north.folder))
 
 
 def test_a_ledgers_path_is_relative_to_the_sites_folder(
@@ -110,15 +112,15 @@ def test_a_ledger_put_back_is_refused_before_anybody_is_charged_again(
     kept.mkdir()
     for path in site.folder.glob("ledger.sqlite*"):
         shutil.copy(path, kept / path.name)
-    guard = EmbeddedGuard(site)
+    guard = Guard(site)
     guard.contribute(moments(plan))
     if ended:
-        guard.finish("run-1")
+        guard.finish(Finish("run-1"))
     attack(site, kept)
     site.source.unlink()  # reading it would fail in other words
     for _ in range(2):
         with pytest.raises(Refused, match="own ledger kith/North has shrunk or forked"):
-            EmbeddedGuard(site).contribute(moments(plan, "run-2"))
+            Guard(site).contribute(moments(plan, "run-2"))
     assert site.witnessed.conflicts() == (origin_of("North"),)
     ledger = site.open_ledger()
     assert not ledger.knows("run-2")
@@ -127,12 +129,12 @@ def test_a_ledger_put_back_is_refused_before_anybody_is_charged_again(
 
 def test_once_somebody_has_looked_into_it_the_site_goes_on(group: TinyGroup, plan: Plan, tmp_path: Path) -> None:
     site = group.sites[0]
-    EmbeddedGuard(site).contribute(moments(plan))
+    Guard(site).contribute(moments(plan))
     new_empty(site, tmp_path)
     with pytest.raises(Refused, match="own ledger"):
-        EmbeddedGuard(site).contribute(moments(plan, "run-2"))
+        Guard(site).contribute(moments(plan, "run-2"))
     site.witnessed.resolve(origin_of("North"), forget=True)
-    EmbeddedGuard(site).contribute(moments(plan, "run-2"))
+    Guard(site).contribute(moments(plan, "run-2"))
 
 
 def test_two_runs_at_once_in_one_guard_use_each_its_own_members_rows(
@@ -140,28 +142,30 @@ def test_two_runs_at_once_in_one_guard_use_each_its_own_members_rows(
 ) -> None:
     """Both threads have their rows before either goes on: the cache holds the other run's then."""
     site = group.sites[0]
-    guard = EmbeddedGuard(site)
-    for run, keep in (("run-1", ["1"]), ("run-2", [str(n) for n in range(24)])):
-        guard._ledger.reserve(run, plan, [site.marks.mark(one) for one in keep])
     both, found = Barrier(2), {}
 
-    class Cached(EmbeddedGuard):
+    class Cached(Computing):
         def __setattr__(self, name: str, value: object) -> None:
             super().__setattr__(name, value)
             if name == "_of_rows" and value is not None:
                 both.wait(20)
 
-    guard.__class__ = Cached
+    computing = Cached(site, load_contract(site.contract))
+    members = {"run-1": ["1"], "run-2": [str(n) for n in range(24)]}
+    compute = computing.of_release(plan.event(SECOND_MOMENTS), b"")
 
     def rows_of(run: str) -> None:
-        found[run] = len(guard._members_rows(run)[2])
+        marks = frozenset(site.marks.mark(one) for one in members[run])
+        found[run] = (len(computing._rows_of(run, marks)[2]), compute(run, marks)[0])
 
     threads = [Thread(target=rows_of, args=[run]) for run in ("run-1", "run-2")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert found == {"run-1": 1, "run-2": 24}
+    assert {run: people for run, (people, _) in found.items()} == {"run-1": 1, "run-2": 24}
+    one = 2 ** plan.event(SECOND_MOMENTS).grid
+    assert {run: count / one for run, (_, count) in found.items()} == {"run-1": 1, "run-2": 24}
 
 
 def test_a_key_in_another_unicode_form_is_the_same_person(group: TinyGroup) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from federation.group import create_group, load_group
-from federation.guard import EmbeddedGuard, Request
+from federation.guard import Guard
 from federation.site import Site, create_site
 from federation.source import source_of
 from federation.training_run import plan_run
+from federation.wire import Contribute
 from models.planning import GRADIENT, SECOND_MOMENTS
 from privacy.errors import InputError, Refused
 from privacy.plan import Plan
@@ -57,7 +58,9 @@ def site_at(folder: Path, count: int = PEOPLE) -> Site:
     contract.write_text(contract_text(load_registry(), "retention", {SITE: 60, "Elsewhere": 10}, AS_OF, 6))
     people(folder / "records", count)
     noise = "seeded-for-tests:1"
-    return create_site(folder / "site", SITE, folder / "records", contract, budget(), noise)
+    site = create_site(folder / "site", SITE, folder / "records", contract, budget(), noise)
+    create_group(folder / "group", contract, [site])  # each in one of its own: they are variants of one site
+    return site
 
 
 def objects(site: Site) -> None:
@@ -65,25 +68,24 @@ def objects(site: Site) -> None:
         record(store, load_registry(), said(SOMEBODY, "objected", instant(NOW)), NOW)
 
 
-def plan_of(folder: Path, site: Site) -> Plan:
-    create_group(folder, site.contract, [site])
-    return plan_run(load_group(folder), settings())
+def plan_of(site: Site) -> Plan:
+    return plan_run(load_group(site.folder.parent / "group"), settings())
 
 
-def moments(guard: EmbeddedGuard, plan: Plan, run: str = "run-1") -> bytes:
-    return guard.contribute(Request(run, plan.to_bytes(), SECOND_MOMENTS, 0, b"")).values
+def moments(guard: Guard, plan: Plan, run: str = "run-1") -> bytes:
+    return guard.contribute(Contribute(run, plan.to_bytes(), SECOND_MOMENTS, 0, b"")).values
 
 
-def gradient(guard: EmbeddedGuard, plan: Plan) -> bytes:
+def gradient(guard: Guard, plan: Plan) -> bytes:
     state = np.zeros(plan.event(GRADIENT).coordinates).astype("<f8").tobytes()
-    return guard.contribute(Request("run-1", plan.to_bytes(), GRADIENT, 0, state)).values
+    return guard.contribute(Contribute("run-1", plan.to_bytes(), GRADIENT, 0, state)).values
 
 
 def test_whoever_objects_between_two_rounds_is_in_no_later_one(tmp_path: Path) -> None:
     everybody, without, later = (site_at(tmp_path / name) for name in ("everybody", "without", "later"))
-    plan = plan_of(tmp_path / "group", everybody)
+    plan = plan_of(everybody)
     objects(without)
-    guards = {name: EmbeddedGuard(site) for name, site in (("all", everybody), ("one less", without), ("later", later))}
+    guards = {name: Guard(site) for name, site in (("all", everybody), ("one less", without), ("later", later))}
     first = {name: moments(guard, plan) for name, guard in guards.items()}
     objects(later)
     second = {name: gradient(guard, plan) for name, guard in guards.items()}
@@ -118,7 +120,7 @@ def test_records_below_the_bar_are_refused_with_the_reasons(tmp_path: Path) -> N
 def test_the_reasons_stay_at_the_site(tmp_path: Path) -> None:
     site = site_at(tmp_path / "few", count=19)
     with pytest.raises(Refused) as refusal:
-        moments(EmbeddedGuard(site), plan_of(tmp_path / "group", site))
+        moments(Guard(site), plan_of(site))
     assert str(refusal.value) == f"site {SITE!r}: its rows can not be used; its own log says why"
 
 
@@ -132,8 +134,8 @@ def appears(site: Site) -> None:
 
 def test_whoever_is_hired_between_two_rounds_is_in_none_of_the_run_and_in_the_next(tmp_path: Path) -> None:
     plain, hiring = site_at(tmp_path / "plain"), site_at(tmp_path / "hiring")
-    plan = plan_of(tmp_path / "group", plain)
-    guards = {"plain": EmbeddedGuard(plain), "hiring": EmbeddedGuard(hiring)}
+    plan = plan_of(plain)
+    guards = {"plain": Guard(plain), "hiring": Guard(hiring)}
     assert moments(guards["plain"], plan) == moments(guards["hiring"], plan)
     appears(hiring)
     assert len(source_of(hiring, load_contract(hiring.contract)).rows().rows) == PEOPLE + 1
@@ -188,7 +190,7 @@ def test_records_need_a_contract_that_names_an_employee_column(tmp_path: Path) -
 def test_a_fairness_count_is_refused_where_there_is_no_vault_or_no_auditors_key(tmp_path: Path) -> None:
     records = site_at(tmp_path / "records")
     table = tiny_group(tmp_path / "tiny").sites[0]
-    plan = plan_of(tmp_path / "group", records)
+    plan = plan_of(records)
     asked = replace(plan, events=(*plan.events, replace(plan.events[0], name="fairness-sex")))
     with pytest.raises(Refused, match="vault"):
         source_of(table, load_contract(table.contract)).check(asked)

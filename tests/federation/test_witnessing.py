@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
-from flwr.app import Message
 
-from federation import client_app, messages
-from federation.embedded import InProcessGrid
-from federation.guard import EmbeddedGuard, guard_at
-from federation.rounds import Rounds
+from federation import sealed
+from federation.closing import Closed, Closing
+from federation.exchange import Exchanges
+from federation.guard import Guard
+from federation.run_log import RunLog
 from federation.site import Site
 from federation.training_run import plan_run
+from federation.wire import Contribute, Cosigned, Finish, Finished
 from federation.witnessing import Shown, Span, prove, witness
 from models.planning import SECOND_MOMENTS
 from privacy import checkpoint, key_folder, key_list
 from privacy.checkpoint import origin_of
-from privacy.errors import InputError, KithError, Refused, VerificationFailed
+from privacy.errors import InputError, Refused, VerificationFailed
 from privacy.ledger import Ledger
 from privacy.party_names import site_party
-from privacy.signing import create_key, signer_from_uri
+from privacy.signing import Signer, create_key, signer_from_uri, verifier
+from tests.federation.tiny_fleet import Ask, TinyFleet
 from tests.federation.tiny_group import NAMES, TinyGroup, tiny_group
 from tests.small_group import budget, settings
 
@@ -36,29 +39,32 @@ def group(tmp_path: Path) -> TinyGroup:
     return tiny_group(tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def _guards_of_this_test() -> None:
-    guard_at.cache_clear()
+Spoil = Callable[[str, Cosigned], Cosigned]
 
 
-def ended(group: TinyGroup, run: str, tamper: Callable[[list[Message]], list[Message]] | None = None) -> object:
+def ended(group: TinyGroup, run: str, spoil: Spoil | None = None) -> Mapping[str, Closed]:
     """A run of one release, closed: what every site showed, and who cosigned."""
-    known = group.load()
+    known, fleet = group.load(), TinyFleet(group)
     plan = plan_run(known, settings(run))
-    grid = Interfering(client_app.app, group.folders)
-    rounds = Rounds(grid, run, plan, known.keys, 5.0)
-    rounds.contributions(SECOND_MOMENTS, 0, b"")
-    grid.tamper = tamper or grid.tamper
-    return rounds.close(known.lists)
+    for site in group.sites:
+        if spoil is not None:
+            fleet.nodes[site.name].ask = spoiling(fleet.guards[site.name], site.signer, spoil)
+    with RunLog(Path(mkdtemp(dir=group.group))) as log:
+        keys = known.keys.trusted().sites
+        exchanges = Exchanges(fleet, known.signer, {site.name: keys[site.name] for site in plan.sites}, log, 2.0)
+        asked = Contribute(run, plan.to_bytes(), SECOND_MOMENTS, 0, b"")
+        exchanges.ask("release", asked, lambda _, told: told, len(plan.sites))
+        return Closing(exchanges, run, plan, [site.name for site in plan.sites], known.lists).closed()
 
 
-class Interfering(InProcessGrid):
-    """A grid whose replies somebody has had in hand."""
+def spoiling(guard: Guard, signer: Signer, spoil: Spoil) -> Ask:
+    """Change what a witness sends back; it signs that itself."""
 
-    tamper: Callable[[list[Message]], list[Message]] = staticmethod(lambda replies: replies)
+    def ask(request: bytes) -> bytes:
+        told = sealed.open_reply(guard.answer(request), request, {guard.name: verifier(signer.public)})[1]
+        return sealed.seal_reply(spoil(guard.name, told) if isinstance(told, Cosigned) else told, request, signer)
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self.tamper(list(super().pull_messages(message_ids)))
+    return ask
 
 
 def note_of(site: Site) -> str:
@@ -140,7 +146,6 @@ def test_a_replaced_ledger_is_found_out_named_and_ends_the_groups_runs(
     for path in north.folder.glob("ledger.sqlite*"):
         shutil.copy(path, kept / path.name)
     ended(group, "run-2")
-    guard_at.cache_clear()  # the administrator stops the site's guard
     attack(north, kept)
     shutil.rmtree(north.folder / "witnessed")  # where the site held its own ledger
     with pytest.raises(Refused, match=NORTH) as refusal:
@@ -185,16 +190,16 @@ def test_a_note_that_was_overtaken_by_another_runs_is_no_conflict_and_is_not_cos
 
 def test_a_run_that_another_one_overtook_is_closed_again(group: TinyGroup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between a run's `finish` and its `witness`, another run ends at the same sites and is witnessed."""
-    finish, nested = EmbeddedGuard.finish, []
+    finish, nested = Guard.finish, []
 
-    def overtaken(guard: EmbeddedGuard, run: str) -> object:
-        found = finish(guard, run)
-        if run == "run-1" and guard.name == NAMES[-1] and not nested:
-            nested.append(run)
+    def overtaken(guard: Guard, request: Finish) -> Finished:
+        found = finish(guard, request)
+        if request.run == "run-1" and guard.name == NAMES[-1] and not nested:
+            nested.append(request.run)
             ended(group, "run-2")
         return found
 
-    monkeypatch.setattr(EmbeddedGuard, "finish", overtaken)
+    monkeypatch.setattr(Guard, "finish", overtaken)
     closed = ended(group, "run-1")
     assert nested
     assert closed["North"].witnesses == ("South", "West")
@@ -229,20 +234,6 @@ def test_a_site_proves_nothing_beyond_its_own_log_and_no_nonsense(group: TinyGro
     ledger.close()
 
 
-def spoiled(change: Callable[[str, tuple[str, ...]], tuple[str, ...]]) -> Callable[[list[Message]], list[Message]]:
-    """Change what a witness sends back."""
-
-    def tamper(replies: list[Message]) -> list[Message]:
-        for reply in replies:
-            record = reply.content.config_records[messages.RECORD]
-            if "notes" in record:
-                site, notes = messages.read_cosigned(reply.content)
-                reply.content = messages.cosigned_record(site, change(site, notes))
-        return replies
-
-    return tamper
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -252,22 +243,24 @@ def spoiled(change: Callable[[str, tuple[str, ...]], tuple[str, ...]]) -> Callab
     ],
     ids=["one is missing", "another order", "no note"],
 )
-def test_cosignatures_that_are_not_what_was_asked_for_are_refused(group: TinyGroup, change: object) -> None:
-    with pytest.raises(KithError):
-        ended(group, "run-1", spoiled(change))
+def test_cosignatures_that_are_not_what_was_asked_for_are_refused(
+    group: TinyGroup, change: Callable[[str, tuple[str, ...]], tuple[str, ...]]
+) -> None:
+    with pytest.raises(Refused, match="closing: expected replies of 3 sites, got 0"):
+        ended(group, "run-1", lambda site, told: Cosigned(change(site, told.notes)))
 
 
 def test_a_cosignature_by_another_key_than_the_witnesss_does_not_count(group: TinyGroup) -> None:
     stranger = group.sites[2].signer
 
-    def forge(site: str, notes: tuple[str, ...]) -> tuple[str, ...]:
+    def forge(site: str, told: Cosigned) -> Cosigned:
         if site != "South":
-            return notes
-        plain = [note.rsplit("\N{EM DASH}", 1)[0] for note in notes]
-        return tuple(checkpoint.cosign(note, origin_of("South"), stranger, NOW) for note in plain)
+            return told
+        plain = [note.rsplit("\N{EM DASH}", 1)[0] for note in told.notes]
+        return Cosigned(tuple(checkpoint.cosign(note, origin_of("South"), stranger, NOW) for note in plain))
 
-    with pytest.raises(VerificationFailed, match="witness 'South'"):
-        ended(group, "run-1", spoiled(forge))
+    with pytest.raises(Refused, match=r"got 2, none of South: .*witness 'South'"):
+        ended(group, "run-1", forge)
 
 
 def test_the_next_key_list_reaches_the_sites_with_the_notes(group: TinyGroup, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A group so small that a run takes a moment: three sites of two dozen made-up people, a handful of coordinates."""
+"""A group so small that a run takes a moment: a few sites of two dozen made-up people, a handful of coordinates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from privacy.randomness import OS
 from tests.small_group import budget
 
 NAMES = ("North", "South", "West")
+FIVE = ("East", "Middle", "North", "South", "West")
+"""Of these a release needs four."""
 PEOPLE = 24
 CONTRACT = """
 purpose = "retention"
@@ -24,9 +26,7 @@ negative = ["no"]
 [site]
 column = "site"
 [site.people_at_most]
-North = 60
-South = 60
-West = 60
+{people}
 [columns.hours]
 kind = "number"
 low = 0
@@ -53,12 +53,19 @@ class TinyGroup:
         return load_group(self.group)
 
 
-def tiny_group(folder: Path, noise: str = OS, allowed: Budget | None = None, ledger: str = "") -> TinyGroup:
+def tiny_group(
+    folder: Path,
+    noise: str = OS,
+    allowed: Budget | None = None,
+    ledger: str = "",
+    names: tuple[str, ...] = NAMES,
+) -> TinyGroup:
     folder.mkdir(parents=True, exist_ok=True)
     contract = folder / "contract.toml"
-    contract.write_text(CONTRACT, encoding="utf-8")
+    people = "\n".join(f"{name} = 60" for name in names)
+    contract.write_text(CONTRACT.replace("{people}", people), encoding="utf-8")
     sites = tuple(
-        _site(folder, n, name, contract, noise, allowed or budget("10"), ledger) for n, name in enumerate(NAMES)
+        _site(folder, n, name, contract, noise, allowed or budget("10"), ledger) for n, name in enumerate(names)
     )
     create_group(folder / "group", contract, sites)
     return TinyGroup(sites, folder / "group")

@@ -19,6 +19,7 @@ from models import audit as module
 from models.audit import Experiment, audit_plan, on_twin, run_audit, trainings, twin_rows, worker_pool
 from models.audit_command import app
 from models.audit_faults import FAULTS, NO_CLIP, fault_of
+from models.evaluation import added_up
 from models.features import ONE, FeatureSpace
 from models.planning import GRADIENT, SECOND_MOMENTS, plan_at_epsilon
 from models.training import SiteSums
@@ -142,9 +143,10 @@ def test_each_fault_breaks_one_thing() -> None:
         broken = {
             "accountant-reset": fault.plan(plan) != plan,
             "missing-clip": fault.clip(clip) != clip,
-            "halved-noise": (source.gaussian(9, 1000, b"a") != seeded_source(1).gaussian(9, 1000, b"a")).any(),
+            "noise": (source.gaussian(9, 1000, b"a") != seeded_source(1).gaussian(9, 1000, b"a")).any(),
         }
-        assert [what for what, is_so in broken.items() if is_so] == [name]
+        meant = "noise" if name in ("halved-noise", "shared-by-all") else name
+        assert [what for what, is_so in broken.items() if is_so] == [meant]
     reset = FAULTS["accountant-reset"].plan(plan)
     assert reset.event(SECOND_MOMENTS) == plan.event(SECOND_MOMENTS)
     once = reset.event(GRADIENT).mu_squared_once
@@ -152,6 +154,8 @@ def test_each_fault_breaks_one_thing() -> None:
     assert FAULTS["missing-clip"].clip(clip) == NO_CLIP > SPACE.radius
     halved = FAULTS["halved-noise"].noise(seeded_source(1)).gaussian(9, 1000, b"a")
     assert (halved == seeded_source(1).gaussian(9, 500, b"a")).all()
+    shared = FAULTS["shared-by-all"].noise(seeded_source(1)).gaussian(9, 1000, b"a")
+    assert (shared == seeded_source(1).gaussian(9, math.isqrt(1000 * 1000 * (67 - 10) // 100), b"a")).all()
     assert fault_of(None).plan(plan) == plan
 
 
@@ -198,9 +202,23 @@ def test_what_can_not_be_is_refused_before_any_training(asked: dict[str, int], m
         audit_plan(idle, SPACE, plan_at("8"), **{"runs": 200, **asked})
 
 
-def test_a_trust_that_can_not_be_had_is_refused() -> None:
-    with pytest.raises(Refused, match="secure-sum"):
+def test_a_secure_sum_of_two_sites_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 3 for a secure sum"):
         run_audit(contract_of(*COLUMNS), "retention", Decimal(1), DELTA, "secure-sum")
+
+
+@pytest.mark.slow
+def test_under_a_secure_sum_the_twin_has_the_noise_of_the_honest_sites(pool: Executor) -> None:
+    """Ten sites, seven of whom must reply, one of whom may collude: the noise of six shares is what protects."""
+    plan = plan_at_epsilon(SPACE, {f"site {n}": 9 for n in range(10)}, "retention", Decimal(8), DELTA, "secure-sum")
+    twin = on_twin(plan)
+    assert plan.noise_shares == 6
+    for event in plan.events:
+        assert twin.event(event.name) == event
+        assert event.noise <= added_up(plan, event.name, 6).noise < event.noise * (1 + 1e-6)
+    sound = audit_plan(pool, SPACE, plan, 200)
+    assert not sound.refuted
+    assert audit_plan(pool, SPACE, plan, 1500, fault="shared-by-all").refuted
 
 
 CONTRACT = """

@@ -16,13 +16,14 @@ from models.evaluation import (
     MODELS,
     Evaluation,
     Predictions,
+    added_up,
     auc,
     evaluate,
     figures_of,
     held_out,
     mean_squared_error,
 )
-from privacy.errors import InputError, Refused
+from privacy.errors import InputError
 from privacy.randomness import seeded_source
 from records.contract import Contract
 from records.minimize import MinimizedRows
@@ -127,13 +128,15 @@ def test_the_split_does_not_look_at_labels_or_features(group_rows: MinimizedRows
 CONTRACT = contract_of(number("hours"), category("job", "a", "b", "c"), sites=SITES)
 
 
-def people_at(counts: Mapping[str, int], seed: int = 0, slope: float = 0.5) -> MinimizedRows:
+def people_at(
+    counts: Mapping[str, int], seed: int = 0, slope: float = 0.5, names: tuple[str, ...] = SITES
+) -> MinimizedRows:
     random = np.random.default_rng(seed)
-    site = np.repeat([SITES.index(name) for name in counts], list(counts.values()))
+    site = np.repeat([names.index(name) for name in counts], list(counts.values()))
     hours = random.uniform(0, 10, len(site))
     label = random.random(len(site)) < 1 / (1 + np.exp(-slope * (hours - 5)))
     cells = {"hours": hours, "job": random.integers(0, 3, len(site))}
-    return rows_of(cells, label, site=site, site_names=SITES)
+    return rows_of(cells, label, site=site, site_names=names)
 
 
 def evaluated(rows: MinimizedRows, contract: Contract = CONTRACT, stated: str = "8", **more: Any) -> Evaluation:
@@ -206,7 +209,7 @@ def test_the_plan_is_that_of_declared_bounds_and_not_of_true_counts(usual: Evalu
 
 
 def test_more_budget_learns_more() -> None:
-    noisy, clear = (evaluated(ROWS, stated=stated).mean("federated") for stated in ("0.05", "8"))
+    noisy, clear = (evaluated(ROWS, stated=stated).mean("federated") for stated in ("0.01", "8"))
     assert noisy < clear - 0.05
 
 
@@ -246,9 +249,44 @@ def test_one_class_among_those_who_are_left_is_refused() -> None:
         evaluated(replace(ROWS, label=label, raw_label=label), min_site=250)
 
 
-def test_a_secure_sum_is_refused() -> None:
-    with pytest.raises(Refused, match="secure-sum"):
-        evaluated(ROWS, trust="secure-sum")
+def test_under_a_secure_sum_many_small_sites_learn_more_than_each_under_its_own_noise() -> None:
+    names = tuple(f"site {n:02}" for n in range(12))
+    rows = people_at(dict.fromkeys(names, 60), names=names)
+    contract = contract_of(number("hours"), category("job", "a", "b", "c"), sites=names)
+    both = {t: evaluated(rows, contract, "0.3", trust=t, seeds=[0, 1, 2]) for t in ("local", "secure-sum")}
+    assert both["secure-sum"].mean("federated") > both["local"].mean("federated") + 0.02
+    for one in both["secure-sum"].predictions:
+        assert one.scores["personal"] == pytest.approx(one.scores["federated"]), "no site has terms of its own"
+    alone = [result.predictions[0].scores["local_only"] for result in both.values()]
+    assert np.isfinite(alone[1]).all()
+
+
+def test_a_secure_sum_of_fewer_than_three_sites_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 3 for a secure sum, got 2"):
+        evaluated(people_at({"East": 20, "North": 400, "South": 300}), trust="secure-sum", min_site=50)
+
+
+def test_one_draw_has_the_noise_of_all_sites_shares() -> None:
+    """Deviations: each share is rounded up to a step, and so is their sum; more shares than protect are there."""
+    plan = evaluated(ROWS, trust="secure-sum").plan
+    assert plan.noise_shares == 2
+    for event in plan.events:
+        share = plan.at_site(event).noise
+        whole = added_up(plan, event.name, 3).noise
+        assert (whole - 1) ** 2 < 3 * share**2 <= whole**2
+        assert whole**2 >= event.noise**2 * 3 / 2
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_another_share_may_be_held_out(share: float) -> None:
+    result = evaluated(ROWS, share=share)
+    assert len(result.predictions[0].row) == pytest.approx(share * len(ROWS), abs=3)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.2, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(InputError, match="held-out share: expected more than 0"):
+        evaluated(ROWS, share=share)
 
 
 def test_a_quantity_is_evaluated_by_its_squared_error() -> None:

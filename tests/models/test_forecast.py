@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from models import forecast as module
-from models.evaluation import evaluate
+from models.evaluation import added_up, evaluate
 from models.features import FeatureSpace
 from models.forecast import EPSILONS, TIMES_PEOPLE, Forecast, Help, forecast, what_would_help
 from models.planning import HEAD_COUNT, plan_at_epsilon
 from privacy.errors import InputError
-from privacy.plan import Plan
+from privacy.plan import SECURE_SUM, Plan
 from privacy.randomness import seeded_source
 from records.contract import Contract
 from records.minimize import MinimizedRows
@@ -25,7 +26,8 @@ GROUP = {"Large": 900, "Middle": 600, "Small": 60}
 
 
 def plan_of(people: Mapping[str, int], epsilon: str, space: FeatureSpace = SPACE, **more: object) -> Plan:
-    return plan_at_epsilon(space, people, "retention", Decimal(epsilon), DELTA, "local", **more)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"trust": "local", **more}
+    return plan_at_epsilon(space, people, "retention", Decimal(epsilon), DELTA, **settings)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -83,13 +85,21 @@ def test_head_counts_that_contradict_the_plan_are_refused(people: dict[str, int]
         forecast(SPACE, plan_of(GROUP, "1"), people)
 
 
-def test_masks_help_many_sites_and_change_nothing_for_one() -> None:
+def test_masks_help_many_sites_and_change_nothing_for_a_site_alone() -> None:
     many = {f"site {n:02}": 120 for n in range(10)}
-    local, masked = (forecast(SPACE, plan_of(many, "0.3"), trust=trust) for trust in ("local", "secure-sum"))
+    local, masked = (forecast(SPACE, plan_of(many, "0.3", trust=trust)) for trust in ("local", "secure-sum"))
     assert masked.federated > local.federated + 0.03
     assert masked.alone == local.alone
-    only = plan_of({"Only": 400}, "0.5")
-    assert forecast(SPACE, only, trust="secure-sum") == forecast(SPACE, only)
+
+
+def test_sites_put_together_under_masks_have_the_noise_of_all_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of({f"site {n:02}": 60 for n in range(30)}, "0.5", trust="secure-sum")
+    sizes = {site.name: (60, 60) for site in plan.sites}
+    together = module._Together.of(SPACE, plan, sizes, SECURE_SUM, module.MOST_ROWS)
+    assert len(together.plan.sites) == module.MOST_SITES
+    for event in plan.events:
+        whole = added_up(plan, event.name, 30).noise
+        assert added_up(together.plan, event.name, module.MOST_SITES).noise == pytest.approx(whole, rel=1e-6)
 
 
 def test_people_and_noise_scaled_together_give_about_the_same_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +115,7 @@ def test_people_and_noise_scaled_together_give_about_the_same_figure(monkeypatch
 
 
 def test_sites_put_together_give_about_the_same_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = plan_of({f"site {n:02}": 50 + 20 * n for n in range(8)}, "0.5")
+    many = plan_of({f"site {n:02}": 50 + 20 * n for n in range(8)}, "1")
     monkeypatch.setattr(module, "MOST_SITES", 8)
     one_by_one = forecast(SPACE, many)
     monkeypatch.setattr(module, "MOST_SITES", 4)
@@ -149,7 +159,13 @@ def test_what_would_help_is_the_first_step_that_does() -> None:
     times = found.people // 120
     assert times in TIMES_PEOPLE
     assert _useful(plan_of({name: n * times for name, n in people.items()}, "0.3"))
-    assert found.masks == _useful(plan, "secure-sum")
+    assert not found.masks, "two sites can not add up under masks"
+
+
+def test_masks_are_said_to_help_where_the_forecast_under_masks_is_useful() -> None:
+    people = {f"site {n}": 60 for n in range(8)}
+    found = what_would_help(SPACE, plan_of(people, "0.2"), Decimal("0.2"))
+    assert found.masks == _useful(plan_of(people, "0.2", trust="secure-sum"))
 
 
 def test_where_nothing_helps_it_says_so() -> None:
@@ -158,8 +174,8 @@ def test_where_nothing_helps_it_says_so() -> None:
     assert found == Help(None, None, masks=False)
 
 
-def _useful(plan: Plan, trust: str = "local") -> bool:
-    found = forecast(SPACE, plan, trust=trust)
+def _useful(plan: Plan) -> bool:
+    found = forecast(SPACE, plan)
     return found.is_useful(found.federated)
 
 

@@ -77,6 +77,14 @@ def test_a_spread_of_scores_beyond_belief_is_not_believed() -> None:
 
 
 def test_a_quantity_is_its_own_score() -> None:
-    link = Linear()
+    link = Linear(0.25)
     assert link.centre(0.3) == 0.3
-    assert link.curve(-5.0, 3.0).slope == 1.0
+    assert link.curve(-5.0, 3.0) == link.curve(0.5, 0.1)
+
+
+@pytest.mark.parametrize("clip", [0.1, 0.25, 0.5])
+def test_a_quantity_s_curve_is_that_of_clipped_normal_residuals(clip: float) -> None:
+    residuals = np.random.default_rng(0).normal(0, np.sqrt(Linear.VARIANCE), 1_000_000)
+    curve = Linear(clip).curve(0.0, 0.0)
+    assert curve.slope == pytest.approx((np.abs(residuals) < clip).mean(), abs=0.003)
+    assert curve.slope * curve.spread == pytest.approx(np.mean(np.clip(residuals, -clip, clip) ** 2), rel=0.01)

@@ -26,12 +26,13 @@ from models.measure_reading import (
     measures_document,
 )
 from models.measures import Scale, measure, state_of
+from models.optimiser import Part
 from models.planning import EVALUATION, HEAD_COUNT, SCORE_BINS, plan_at_epsilon, traits
 from privacy import canonical
 from privacy.errors import InputError
 from privacy.measures_file import FIGURES, Measures
 from privacy.mechanisms import gaussian_sum
-from privacy.plan import Plan
+from privacy.plan import LOCAL, SECURE_SUM, Plan
 from privacy.randomness import seeded_source
 from tests.models.spaces import category, number, rows_of, space_of
 
@@ -288,16 +289,25 @@ MEASURES = (EVALUATION, HEAD_COUNT, "fairness-sex")
 SEXES = traits()["sex"]
 
 
-def plan_of(measures: tuple[str, ...] = MEASURES, people: dict[str, int] | None = None, epsilon: str = "8") -> Plan:
+THREE = {"East": 50, **PEOPLE}
+Sums = dict[str, list[Part]]
+
+
+def plan_of(
+    measures: tuple[str, ...] = MEASURES,
+    people: dict[str, int] | None = None,
+    epsilon: str = "8",
+    trust: str = LOCAL,
+) -> Plan:
     return plan_at_epsilon(
-        SPACE, people or PEOPLE, "retention", Decimal(epsilon), Decimal("0.00001"), "local", measures=measures
+        SPACE, people or PEOPLE, "retention", Decimal(epsilon), Decimal("0.00001"), trust, measures=measures
     )
 
 
-def sums_of(plan: Plan, scale: Scale) -> dict[str, dict[str, NDArray[np.int64]]]:
-    """Noisy sums of made-up people: 1500 in the north, 8 in the south."""
+def sums_of(plan: Plan, scale: Scale) -> Sums:
+    """Noisy sums of made-up people: 1500 in the north, 8 elsewhere; under a secure sum added up."""
     random, noise = generator(18), seeded_source(19)
-    found: dict[str, dict[str, NDArray[np.int64]]] = {}
+    found: Sums = {}
     for site in plan.sites:
         n = 1500 if site.name == "North" else 8
         cells = {"hours": random.uniform(0, 10, n), "job": random.integers(0, 3, n)}
@@ -305,9 +315,13 @@ def sums_of(plan: Plan, scale: Scale) -> dict[str, dict[str, NDArray[np.int64]]]
         stated = {"sex": random.integers(0, 2, n)}
         for event in plan.events[2:]:
             exact = measure(event.name, SPACE, rows, state_of(event.name, scale), stated)
-            label = f"{site.name}{event.name}".encode()
-            found.setdefault(event.name, {})[site.name] = gaussian_sum(event, exact, noise, label)
-    return found
+            noisy = gaussian_sum(plan.at_site(event), exact, noise, f"{site.name}{event.name}".encode())
+            found.setdefault(event.name, []).append(Part((site.name,), noisy))
+    return found if plan.trust == LOCAL else {event: [added(parts)] for event, parts in found.items()}
+
+
+def added(parts: list[Part]) -> Part:
+    return Part(tuple(part.sites[0] for part in parts), np.asarray(sum(part.sum for part in parts)))
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +353,7 @@ def test_the_same_sums_are_read_the_same(scale: Scale) -> None:
 
 def test_heads_alone_are_counted_without_a_scale() -> None:
     plan = plan_of((HEAD_COUNT,))
-    sums = {HEAD_COUNT: {site: np.array([10 * 2**20]) for site in PEOPLE}}
+    sums = {HEAD_COUNT: [Part((site,), np.array([10 * 2**20])) for site in PEOPLE]}
     document = measures_document(plan, sums, None)
     assert document["scale"] is None
     assert [(figure["scope"], figure["value"]) for figure in document["figures"]] == [
@@ -351,17 +365,67 @@ def test_heads_alone_are_counted_without_a_scale() -> None:
 
 def test_single_sites_are_not_read_in_groups_of_very_many() -> None:
     plan = plan_of((HEAD_COUNT,), {f"site {n:03}": 100 for n in range(SITES_READ + 1)})
-    sums = {HEAD_COUNT: {site.name: np.array([2**20]) for site in plan.sites}}
+    sums = {HEAD_COUNT: [Part((site.name,), np.array([2**20])) for site in plan.sites]}
     assert [figure["scope"] for figure in measures_document(plan, sums, None)["figures"]] == ["group"]
 
 
-Sums = dict[str, dict[str, NDArray[np.int64]]]
+def test_the_order_in_which_sites_replied_is_not_in_the_document(scale: Scale) -> None:
+    plan = plan_of()
+    sums = sums_of(plan, scale)
+    turned = {event: parts[::-1] for event, parts in reversed(sums.items())}
+    assert measures_document(plan, sums, scale) == measures_document(plan, turned, scale)
+
+
+def test_a_group_with_a_site_absent_is_read_without_it() -> None:
+    """Two thirds of three sites and one is all of them; of five, four."""
+    people = {name: 100 for name in ("East", "Middle", "North", "South", "West")}
+    plan = plan_of((HEAD_COUNT,), people)
+    noise = plan.event(HEAD_COUNT).noise
+    sums = {HEAD_COUNT: [Part((site,), np.array([10 * 2**20])) for site in list(people)[1:]]}
+    document = measures_document(plan, sums, None)
+    assert [part["sites"] for part in document["sums"][HEAD_COUNT]] == [["Middle"], ["North"], ["South"], ["West"]]
+    assert "site/East" not in {figure["scope"] for figure in document["figures"]}
+    group = document["figures"][0]
+    away = 1.96 * 2 * noise / 2**20
+    assert (group["scope"], group["value"]) == ("group", "40.0")
+    assert float(group["high"]) == pytest.approx(min(40 + away, 400), abs=0.1)
+
+
+def test_under_a_secure_sum_the_group_alone_is_read_and_with_less_noise(scale: Scale) -> None:
+    plan, apart = plan_of(people=THREE, trust=SECURE_SUM), plan_of(people=THREE)
+    document = measures_document(plan, sums_of(plan, scale), scale)
+    assert {figure["scope"] for figure in document["figures"]} == {"group"}
+    assert [part["sites"] for part in document["sums"][EVALUATION]] == [["East", "North", "South"]]
+    found = Measures.from_bytes(canonical.to_bytes(document))
+
+    def heads(measures: Measures) -> tuple[float, float]:
+        (one,) = (one for one in measures.figures if (one.event, one.scope) == (HEAD_COUNT, "group"))
+        return float(one.low or 0), float(one.high or 0)
+
+    low, high = heads(found)
+    assert low <= 1516 <= high
+    wide = heads(Measures.from_bytes(canonical.to_bytes(measures_document(apart, sums_of(apart, scale), scale))))
+    shares = plan.noise_shares
+    assert high - low == pytest.approx((wide[1] - wide[0]) / shares**0.5, abs=0.2), (
+        "two sites' shares make up the noise"
+    )
+
+
+def renamed(parts: list[Part], *names: str) -> list[Part]:
+    return [Part((name,), part.sum) for name, part in zip(names, parts, strict=True)]
+
+
 FAULTS: dict[str, Callable[[Sums], object]] = {
     "a measure is missing": lambda sums: sums.pop(EVALUATION),
     "another measure": lambda sums: sums.update({"gradient": sums[EVALUATION]}),
-    "a site is missing": lambda sums: sums[EVALUATION].pop("South"),
-    "another site": lambda sums: sums[EVALUATION].update({"East": sums[EVALUATION]["South"]}),
-    "another length": lambda sums: sums[EVALUATION].update({"South": sums[EVALUATION]["South"][:-1]}),
+    "a site is missing": lambda sums: sums[EVALUATION].pop(),
+    "a site too many": lambda sums: sums[EVALUATION].append(Part(("East",), sums[EVALUATION][0].sum)),
+    "another site": lambda sums: sums.update({EVALUATION: renamed(sums[EVALUATION], "North", "East")}),
+    "a site twice": lambda sums: sums.update({EVALUATION: renamed(sums[EVALUATION], "North", "North")}),
+    "two sites in one part": lambda sums: sums.update({EVALUATION: [added(sums[EVALUATION])]}),
+    "another length": lambda sums: sums.update(
+        {EVALUATION: [sums[EVALUATION][0], Part(("South",), sums[EVALUATION][1].sum[:-1])]}
+    ),
 }
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from models.evaluation import auc, fit_noisy, fit_pooled
 from models.features import ONE, FeatureSpace
-from models.optimiser import SPREAD, Fit, Optimiser
+from models.optimiser import SPREAD, WARM_UP, Fit, Optimiser, Part, learn
 from models.planning import GRADIENT, LARGEST_WEIGHT, SECOND_MOMENTS, plan_at_epsilon
 from models.scorer import AdditiveScorer
 from models.training import SiteSums
 from privacy.errors import InputError
 from privacy.mechanisms import gaussian_sum
-from privacy.plan import Plan
+from privacy.plan import LOCAL, TRUSTS, Plan
 from privacy.randomness import seeded_source
 from records.contract import Contract
 from records.minimize import MinimizedRows
@@ -60,6 +60,11 @@ def site_sums(space: FeatureSpace, rows: MinimizedRows, plan: Plan) -> dict[str,
 def fitted(space: FeatureSpace, rows: MinimizedRows, people: Mapping[str, int], stated: str, seed: int = 1) -> Fit:
     plan = plan_for(space, people, stated)
     return fit_noisy(plan, space, site_sums(space, rows, plan), seeded_source(seed))
+
+
+def apart(sums: Mapping[str, NDArray[np.int64]]) -> list[Part]:
+    """One part for each site."""
+    return [Part((name,), own) for name, own in sums.items()]
 
 
 def bounds_of(contract: Contract) -> dict[str, int]:
@@ -194,6 +199,35 @@ def test_sites_with_one_truth_are_not_told_apart() -> None:
     assert held_out["personal"] > held_out["shared"] - 0.02
 
 
+def unlike_sites(people: int, seed: int = 0) -> MinimizedRows:
+    """Twenty sites of a quantity with one slope and a level of their own; at each, most are of one of twenty jobs."""
+    random = np.random.default_rng(seed)
+    levels = np.random.default_rng(0).normal(0, 0.08, 20)
+    site = np.repeat(np.arange(20), people)
+    own = random.random(len(site)) < 0.9
+    job = np.where(own, site, random.integers(0, 20, len(site)))
+    hours = random.uniform(0, 10, len(site))
+    label = np.clip(0.3 + 0.04 * hours + levels[site] + random.normal(0, 0.1, len(site)), 0, 1)
+    names = tuple(f"site {n:02}" for n in range(20))
+    return rows_of({"hours": hours, "job": job}, label, site=site, site_names=names)
+
+
+@pytest.mark.parametrize("stated", ["1", "6", "50"])
+def test_a_site_whose_people_are_unlike_the_others_is_not_taken_for_one_of_another_truth(stated: str) -> None:
+    """Its own curvature is far from its share of the group's: a step computed from the share would overshoot."""
+    space = space_of(number("hours"), category("job", *(f"job {n}" for n in range(20))), label=QUANTITY)
+    fit = fitted(space, unlike_sites(100), dict.fromkeys(unlike_sites(1).site_names, 100), stated)
+    held_out = unlike_sites(30, seed=1)
+    design = space.design(held_out)
+    error = {model: 0.0 for model in ("shared", "personal")}
+    for index, name in enumerate(held_out.site_names):
+        here = held_out.site == index
+        for model, scorer in (("shared", fit.shared), ("personal", fit.personal[name])):
+            error[model] += float(np.sum((scorer.scores(design[here]) - held_out.label[here]) ** 2)) / len(held_out)
+    assert error["personal"] < error["shared"] * 1.02
+    assert stated == "1" or error["personal"] < 0.014, "0.01 is noise"
+
+
 def test_where_noise_drowns_the_differences_a_site_keeps_the_shared_weights() -> None:
     fit = fitted(SPACE, two_sites((60, 40), (0.4, -0.4)), {"North": 60, "South": 40}, "0.1")
     assert np.abs(fit.personal["South"].weights - fit.shared.weights).max() < 0.1
@@ -231,15 +265,14 @@ def run(plan: Plan, sums: Mapping[str, SiteSums], sources: Mapping[str, object])
     optimiser = Optimiser(plan, SPACE)
     moments, gradient = plan.event(SECOND_MOMENTS), plan.event(GRADIENT)
     optimiser.receive_moments(
-        {name: gaussian_sum(moments, site.second_moments(), sources[name], b"m") for name, site in sums.items()}
+        apart({name: gaussian_sum(moments, site.second_moments(), sources[name], b"m") for name, site in sums.items()})
     )
     for index in range(gradient.times):
-        optimiser.receive_gradients(
-            {
-                name: gaussian_sum(gradient, site.gradient(optimiser.weights), sources[name], b"%d" % index)
-                for name, site in sums.items()
-            }
-        )
+        noisy = {
+            name: gaussian_sum(gradient, site.gradient(optimiser.weights), sources[name], b"%d" % index)
+            for name, site in sums.items()
+        }
+        optimiser.receive_gradients(apart(noisy))
     return optimiser.fit()
 
 
@@ -291,52 +324,47 @@ def started() -> tuple[Optimiser, dict[str, NDArray[np.int64]], dict[str, NDArra
 
 
 @pytest.mark.parametrize("event", ["moments", "gradients"])
-@pytest.mark.parametrize("spoil", ["missing", "short", "matrix"])
-def test_a_site_that_is_missing_or_sends_another_length_is_refused(started: tuple, event: str, spoil: str) -> None:
+@pytest.mark.parametrize("spoil", ["missing", "short", "matrix", "unknown", "twice", "together", "none"])
+def test_parts_that_are_not_those_of_a_release_are_refused(started: tuple, event: str, spoil: str) -> None:
     optimiser, moments, gradients = started
     sums = moments if event == "moments" else gradients
     if event == "gradients":
-        optimiser.receive_moments(moments)
-    spoiled = {
-        "missing": {"North": sums["North"]},
-        "short": {**sums, "South": sums["South"][:-1]},
-        "matrix": {**sums, "South": sums["South"][:, None]},
+        optimiser.receive_moments(apart(moments))
+    north, south = apart(sums)
+    expected, spoiled = {
+        "missing": ("at least 2 sites, got 1", [north]),
+        "short": ("of site 'South': expected", [north, Part(("South",), south.sum[:-1])]),
+        "matrix": ("of site 'South': expected", [north, Part(("South",), south.sum[:, None])]),
+        "unknown": ("sites of the plan", [north, south, Part(("East",), south.sum)]),
+        "twice": ("different sites", [north, south, Part(("South",), south.sum)]),
+        "together": ("one part for each site", [Part(("North", "South"), north.sum)]),
+        "none": ("at least 2 sites, got 0", []),
     }[spoil]
-    with pytest.raises(InputError, match="of site 'South': expected"):
+    with pytest.raises(InputError, match=expected):
         optimiser.receive_moments(spoiled) if event == "moments" else optimiser.receive_gradients(spoiled)
-
-
-def test_sums_of_a_site_that_is_not_in_the_plan_change_nothing(started: tuple) -> None:
-    optimiser, moments, gradients = started
-    other = Optimiser(plan_for(SPACE, {"North": 300, "South": 200}, "8"), SPACE)
-    optimiser.receive_moments(moments)
-    other.receive_moments({**moments, "East": moments["North"] * 1000})
-    optimiser.receive_gradients(gradients)
-    other.receive_gradients({"East": gradients["North"] * 1000, **gradients})
-    assert optimiser.weights.tobytes() == other.weights.tobytes()
 
 
 def test_the_order_in_which_sites_answer_does_not_matter(started: tuple) -> None:
     optimiser, moments, gradients = started
     other = Optimiser(plan_for(SPACE, {"South": 200, "North": 300}, "8"), SPACE)
-    optimiser.receive_moments(moments)
-    other.receive_moments(dict(reversed(moments.items())))
-    optimiser.receive_gradients(gradients)
-    other.receive_gradients(dict(reversed(gradients.items())))
+    optimiser.receive_moments(apart(moments))
+    other.receive_moments(apart(moments)[::-1])
+    optimiser.receive_gradients(apart(gradients))
+    other.receive_gradients(apart(gradients)[::-1])
     assert optimiser.weights.tobytes() == other.weights.tobytes()
 
 
 def test_a_fit_without_a_round_is_refused(started: tuple) -> None:
     optimiser, moments, _ = started
-    optimiser.receive_moments(moments)
+    optimiser.receive_moments(apart(moments))
     with pytest.raises(InputError, match="at least one round"):
         optimiser.fit()
 
 
 def test_one_round_is_enough_for_a_fit(started: tuple) -> None:
     optimiser, moments, gradients = started
-    optimiser.receive_moments(moments)
-    optimiser.receive_gradients(gradients)
+    optimiser.receive_moments(apart(moments))
+    optimiser.receive_gradients(apart(gradients))
     assert np.isfinite(optimiser.fit().shared.weights).all()
 
 
@@ -344,6 +372,124 @@ def test_a_plan_for_another_space_is_refused() -> None:
     plan = plan_for(SPACE, {"North": 300}, "8")
     with pytest.raises(InputError, match="digest of this feature space"):
         Optimiser(replace(plan, features="0" * 64), SPACE)
+
+
+# --- sites that are missing, and sums of many ------------------------------------------------------------------------
+
+MANY = {f"site {n:02}": 60 + 20 * n for n in range(12)}
+
+
+def many_sites(seed: int = 0) -> MinimizedRows:
+    """Twelve sites of one truth, as large as their bounds."""
+    random = np.random.default_rng(seed)
+    site = np.repeat(np.arange(len(MANY)), list(MANY.values()))
+    hours = random.uniform(0, 10, len(site))
+    label = random.random(len(site)) < 1 / (1 + np.exp(-0.4 * (hours - 6)))
+    cells = {"hours": hours, "job": random.integers(0, 3, len(site))}
+    return rows_of(cells, label, site=site, site_names=tuple(MANY))
+
+
+def away(name: str, event: str, index: int) -> bool:
+    """Three of twelve sites, other ones each time; nine are enough."""
+    return (index + 5 * (event == GRADIENT) + int(name[-2:])) % 4 == 0
+
+
+def fit_with(trust: str, missing: Callable[[str, str, int], bool], stated: str = "1", seed: int = 1) -> Fit:
+    """A run over `MANY` in which sites are missing from releases."""
+    plan = plan_at_epsilon(SPACE, MANY, "retention", Decimal(stated), DELTA, trust)
+    sums, source = site_sums(SPACE, many_sites(), plan), seeded_source(seed)
+
+    def ask(event: str, index: int, weights: NDArray[np.float64] | None) -> list[Part]:
+        there = {name: site for name, site in sums.items() if not missing(name, event, index)}
+        parts = []
+        for name, site in there.items():
+            exact = site.second_moments() if weights is None else site.gradient(weights)
+            label = f"{name}/{event}/{index}".encode()
+            parts.append(Part((name,), gaussian_sum(plan.at_site(plan.event(event)), exact, source, label)))
+        if trust == LOCAL or not parts:
+            return parts
+        return [Part(tuple(there), np.sum([part.sum for part in parts], axis=0))]
+
+    return learn(plan, SPACE, ask)
+
+
+def nobody(name: str, event: str, index: int) -> bool:
+    del name, event, index
+    return False
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_sites_missing_from_some_releases_cost_little(trust: str) -> None:
+    held_out = many_sites(seed=9)
+    design = SPACE.design(held_out)
+    whole, partly = (fit_with(trust, missing).shared for missing in (nobody, away))
+    ranks = [auc(held_out.label, scorer.scores(design)) for scorer in (whole, partly)]
+    assert ranks[1] > ranks[0] - 0.01 > 0.7
+    assert partly.scores(design).mean() == pytest.approx(whole.scores(design).mean(), abs=0.25), "same base rate"
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_without_noise_missing_sites_of_one_truth_change_next_to_nothing(trust: str) -> None:
+    whole, partly = (fit_with(trust, missing, "100") for missing in (nobody, away))
+    design = SPACE.design(many_sites(seed=9))
+    assert np.corrcoef(whole.shared.scores(design), partly.shared.scores(design))[0, 1] > 0.99
+
+
+def test_noise_under_masks_is_smaller_and_so_is_the_stated_uncertainty() -> None:
+    local, masked = (fit_with(trust, nobody, "0.3") for trust in TRUSTS)
+    design = SPACE.design(many_sites(seed=9)) / ONE
+    spread = [float(np.mean((design @ fit.shared.basis) ** 2 @ fit.shared.variances)) for fit in (local, masked)]
+    assert spread[1] < spread[0]
+
+
+def test_more_missing_sites_are_more_uncertainty() -> None:
+    whole, partly = (fit_with("secure-sum", missing).shared for missing in (nobody, away))
+    assert partly.variances.sum() > whole.variances.sum() * 0.99
+
+
+def test_under_masks_no_site_has_terms_of_its_own() -> None:
+    fit = fit_with("secure-sum", away)
+    assert set(fit.personal) == set(MANY)
+    assert all(scorer is fit.shared for scorer in fit.personal.values())
+    assert (fit.strength, fit.level) == (0.0, 0.0)
+
+
+def test_a_site_that_never_came_after_the_warm_up_has_the_shared_weights_and_is_less_sure() -> None:
+    fit = fit_with("local", lambda name, event, index: name == "site 03" and event == GRADIENT and index >= WARM_UP)
+    lost, shared = fit.personal["site 03"], fit.shared
+    assert lost.weights.tobytes() == shared.weights.tobytes()
+    assert (lost.variances >= shared.variances).all()
+
+
+def test_a_site_without_moments_is_learned_from_its_gradients() -> None:
+    fit = fit_with("local", lambda name, event, _: name == "site 11" and event == SECOND_MOMENTS, "30")
+    design = SPACE.design(many_sites(seed=9))
+    assert np.corrcoef(fit.personal["site 11"].scores(design), fit.shared.scores(design))[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("trust", TRUSTS)
+def test_gradients_that_could_not_be_had_are_passed_over(trust: str) -> None:
+    fit = fit_with(trust, lambda _, event, index: event == GRADIENT and index % 3 == 1)
+    held_out = many_sites(seed=9)
+    assert auc(held_out.label, fit.shared.scores(SPACE.design(held_out))) > 0.7
+
+
+def test_a_run_of_steps_without_evidence_is_refused() -> None:
+    with pytest.raises(InputError, match=f"gradient: expected at least {WARM_UP + 1} releases, got {WARM_UP}"):
+        fit_with("secure-sum", lambda _, event, index: event == GRADIENT and index >= WARM_UP)
+
+
+def test_moments_that_could_not_be_had_are_refused() -> None:
+    with pytest.raises(InputError, match="second-moments: expected"):
+        fit_with("secure-sum", lambda name, event, index: event == SECOND_MOMENTS)
+
+
+def test_two_parts_under_masks_are_refused() -> None:
+    plan = plan_at_epsilon(SPACE, MANY, "retention", Decimal(1), DELTA, "secure-sum")
+    sums = np.zeros(plan.event(SECOND_MOMENTS).coordinates, dtype=np.int64)
+    names = tuple(MANY)
+    with pytest.raises(InputError, match="one part of all sites, got 2"):
+        Optimiser(plan, SPACE).receive_moments([Part(names[:6], sums), Part(names[6:], sums)])
 
 
 @pytest.mark.parametrize("stated", ["0.01", "1", "100"])

@@ -118,7 +118,10 @@ def _narrow() -> Any:
     return Console(width=80)
 
 
-def test_where_nothing_useful_can_be_learned_it_refuses_and_computes_what_would_help(tmp_path: Path) -> None:
+def test_where_nothing_useful_can_be_learned_it_refuses_and_computes_what_would_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "SEEDS_FOR_FEW", 10)  # of noise alone, two groups may look useful
     few = written(tmp_path, 60, 1)
     error = failed("--contract", few, "--epsilon", "0.3", "--delta", "0.00001")
     assert isinstance(error, Refused)
@@ -134,12 +137,21 @@ def test_where_nothing_useful_can_be_learned_it_refuses_and_computes_what_would_
     assert enough["verdict"] == "goes"
 
 
-def test_a_plan_for_masks_is_a_forecast_and_says_that_it_can_not_be_run(contract: Path) -> None:
-    document = told("--contract", contract, *AT_ONE, "--trust", "secure-sum")
-    assert document["verdict"] == "would go"
-    assert any("kith train refuses" in remark for remark in document["remarks"])
-    local = told("--contract", contract, *AT_ONE)
+def test_a_plan_for_masks_costs_the_same_and_says_what_masks_need(contract: Path) -> None:
+    of_three = contract.with_name("of_three.toml")
+    of_three.write_text(contract.read_text().replace("[columns.hours]", "West = 500\n[columns.hours]"))
+    document = told("--contract", of_three, *AT_ONE, "--trust", "secure-sum")
+    assert document["verdict"] == "goes"
+    assert any("sums of at least 3 of 3 sites" in remark for remark in document["remarks"])
+    local = told("--contract", of_three, *AT_ONE)
     assert document["cost"]["mu2"] == local["cost"]["mu2"]
+    assert document["forecast"]["federated"] > local["forecast"]["federated"]
+
+
+def test_a_plan_for_masks_over_two_sites_is_refused(contract: Path) -> None:
+    error = plan("--contract", contract, *AT_ONE, "--trust", "secure-sum").exception
+    assert isinstance(error, InputError)
+    assert "at least 3 for a secure sum, got 2" in str(error)
 
 
 def test_a_measure_is_part_of_the_plan_at_the_same_cost(contract: Path) -> None:

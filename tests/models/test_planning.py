@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from models.features import FeatureSpace
 from models.planning import (
+    CLIP_SHARE,
     EVALUATION,
     FAIRNESS,
     GRADIENT,
@@ -22,19 +23,19 @@ from models.planning import (
     SECOND_MOMENTS,
     TRAINING,
     Shape,
-    check_trust,
     from_upper_triangle,
     gradient_clip,
     make_plan,
     measures_offered,
     mechanism,
     plan_at_epsilon,
+    sharing,
     traits,
     upper_triangle,
 )
 from privacy.accounting import discretization_delta, epsilon
-from privacy.errors import InputError, Refused
-from privacy.plan import Plan
+from privacy.errors import InputError
+from privacy.plan import LOCAL, MAX_SITES, MIN_SECURE_SITES, SECURE_SUM, Plan
 from records.contract import Contract
 from tests.models.spaces import category, contracts, number, space_of
 
@@ -129,7 +130,7 @@ def test_the_mechanism_is_that_of_the_public_space(contract: Contract) -> None:
     assert (moments.sensitivity - 1) ** 2 <= (r2 * r2 + r2) / 2 * 2 ** (2 * MOMENTS_GRID) < moments.sensitivity**2
     clip = Fraction(gradient_clip(space)) * 2**GRADIENT_GRID
     assert clip <= gradient.sensitivity < clip + 1
-    assert abs(4 * Fraction(gradient_clip(space)) ** 2 - r2) < Fraction(1, 10**4)
+    assert abs((Fraction(gradient_clip(space)) / Fraction(CLIP_SHARE[space.link])) ** 2 - r2) < Fraction(1, 10**4)
 
 
 def test_a_plan_binds_the_space_the_clip_and_the_sites_in_order() -> None:
@@ -151,17 +152,37 @@ def test_what_the_grid_adds_to_delta_is_next_to_nothing() -> None:
     assert discretization_delta(at("8", measures=MEASURES)) < DELTA / 1000
 
 
-def test_a_secure_sum_is_refused_with_the_reason() -> None:
-    with pytest.raises(Refused, match="expected 'local', got 'secure-sum': sites can not add up under masks yet"):
-        plan_at_epsilon(SPACE, PEOPLE, "retention", Decimal(1), DELTA, "secure-sum")
-    with pytest.raises(Refused, match="no noise may be shared"):
-        check_trust("secure-sum")
+def test_two_thirds_of_the_sites_and_one_must_reply_and_a_tenth_may_collude() -> None:
+    assert [sharing(n, SECURE_SUM) for n in (3, 4, 5, 30, 200)] == [(3, 1), (3, 1), (4, 1), (21, 3), (134, 20)]
+    assert [sharing(n, LOCAL) for n in (1, 2, 3, 200)] == [(1, 0), (2, 0), (3, 0), (134, 0)]
+
+
+def test_the_rule_s_secure_sums_hold_for_every_number_of_sites() -> None:
+    for sites in range(MIN_SECURE_SITES, MAX_SITES + 1):
+        replies, colluding = sharing(sites, SECURE_SUM)
+        assert sites + colluding < 2 * replies <= 2 * sites
+        assert replies - colluding >= sites // 2, "half of the sites' shares make up the noise"
+
+
+def test_a_secure_sum_is_planned_with_the_noise_of_one_site_and_shared_by_the_honest() -> None:
+    people = {name: 100 for name in ("East", "North", "South", "West")}
+    shared, alone = (
+        plan_at_epsilon(SPACE, people, "retention", Decimal(1), DELTA, trust) for trust in (SECURE_SUM, LOCAL)
+    )
+    assert shared.events == alone.events
+    assert (shared.replies_at_least, shared.colluding, shared.noise_shares) == (3, 1, 2)
+    assert (alone.replies_at_least, alone.colluding, alone.noise_shares) == (3, 0, 1)
+
+
+def test_a_secure_sum_of_two_sites_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 3 for a secure sum, got 2"):
+        plan_at_epsilon(SPACE, PEOPLE, "retention", Decimal(1), DELTA, SECURE_SUM)
 
 
 @pytest.mark.parametrize("trust", ["", "Local", "none", "local "])
 def test_an_unknown_trust_is_refused(trust: str) -> None:
     with pytest.raises(InputError, match="trust: expected one of local, secure-sum"):
-        check_trust(trust)
+        sharing(3, trust)
 
 
 @pytest.mark.parametrize("budget", [Fraction(0), Fraction(-1)])

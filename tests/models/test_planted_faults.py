@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.features import FeatureSpace
-from models.optimiser import learn
+from models.optimiser import Part, learn
 from models.planning import GRADIENT, SECOND_MOMENTS, plan_at_epsilon
 from models.training import SiteSums
 from privacy.mechanisms import gaussian_sum
@@ -135,13 +135,13 @@ def noise_of_a_run(sources: Mapping[str, NoiseSource], label: str = "{site}/{eve
     plan, found = plan_of(), {}
     sums = {site: SiteSums(SPACE, people(80, seed), float(plan.clip)) for seed, site in enumerate(SITES)}
 
-    def ask(event: str, index: int, weights: Vector | None) -> Mapping[str, Integers]:
-        answers = {}
+    def ask(event: str, index: int, weights: Vector | None) -> list[Part]:
+        answers = []
         for site in SITES:
             exact = sums[site].second_moments() if weights is None else sums[site].gradient(weights)
             named = label.format(site=site, event=event, index=index).encode()
-            answers[site] = gaussian_sum(plan.event(event), exact, sources[site], named)
-            found[site, event, index] = answers[site] - exact
+            answers.append(Part((site,), gaussian_sum(plan.event(event), exact, sources[site], named)))
+            found[site, event, index] = answers[-1].sum - exact
         return answers
 
     learn(plan, SPACE, ask)
@@ -238,10 +238,10 @@ def asked_for(plan: Plan) -> list[bytes]:
     """The weights at which a coordinator asks, given the same releases whatever the plan."""
     random, asked = np.random.default_rng(3), []
 
-    def ask(event: str, index: int, weights: Vector | None) -> Mapping[str, Integers]:
+    def ask(event: str, index: int, weights: Vector | None) -> list[Part]:
         asked.append(b"" if weights is None else weights.tobytes())
         length, size = plan.event(event).coordinates, 2.0 ** plan.event(event).grid
-        return {site: np.rint(random.normal(0, 20 * size, length)).astype(np.int64) for site in SITES}
+        return [Part((site,), np.rint(random.normal(0, 20 * size, length)).astype(np.int64)) for site in SITES]
 
     learn(plan, SPACE, ask)
     return asked

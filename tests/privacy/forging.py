@@ -139,7 +139,7 @@ def rewritten(
         reserve=proof(excerpt.reserve),
         charges=tuple(map(proof, excerpt.charges)),
     )
-    forged = group.witnessed(n, forged) if witnessed else forged
+    forged = group.witnessed(forged) if witnessed else forged
     result = {**files, release_files.ledger(n): forged.to_bytes()}
     for line in range(len(lines_of(files, n))):
         position = receipt_of(group, result, n, line).position

@@ -1,11 +1,11 @@
-"""A complete release of two sites, made without any model code: fixed keys, a fixed clock, seeded contributions, and
-employees who are nothing but marks."""
+"""A complete release of a few sites, made without any model code: fixed keys, a fixed clock, seeded contributions, and
+employees who are nothing but marks. Under a secure sum a seeded contribution stands for a masked one."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,8 @@ from privacy import amounts, canonical, checkpoint, fields, key_list, randomness
 from privacy.budget import Budget, first_budget
 from privacy.certificate import (
     NO_TUNING,
+    SILENT,
+    Absence,
     AuditSummary,
     Certificate,
     KeysUsed,
@@ -30,9 +32,9 @@ from privacy.cost import cost_of
 from privacy.key_list import KeyList
 from privacy.ledger import Charge, Ledger
 from privacy.ledger_excerpt import LedgerExcerpt
-from privacy.measures_file import Measures, measures_of
+from privacy.measures_file import Measures, NoisySum, groups_of, measures_of
 from privacy.party_names import COORDINATOR, site_party
-from privacy.plan import GaussianSum, Plan, SiteBound
+from privacy.plan import LOCAL, SECURE_SUM, GaussianSum, Plan, SiteBound
 from privacy.receipt import Receipt, sign_receipt
 from privacy.signing import Signer
 from privacy.trust_roots import PinnedKeys, TrustRoots
@@ -41,6 +43,7 @@ from tests.privacy.fixed_signer import FixedSigner
 NOW = 1_763_000_000
 WIDTH = 3
 SITES = ("North", "South & West")
+MASKED_SITES = ("East", "North", "South & West", "West")
 RUN = "run-1"
 CAP = Decimal("2")
 DELTA = Decimal("0.00001")
@@ -77,8 +80,26 @@ def plan(**changes: object) -> Plan:
             GaussianSum("second-moments", 1, WIDTH * WIDTH, 20, 2**21, 2**22),
             GaussianSum("gradient", 2, WIDTH, 20, 2**20, 2**22),
         ),
+        replies_at_least=1,
     )
     return replace(base, **changes)
+
+
+def masked_plan(**changes: object) -> Plan:
+    """The same releases and a head-count as secure sums of three or more of four sites, one of which may collude."""
+    sites = tuple(SiteBound(name, 100) for name in MASKED_SITES)
+    shared = {"trust": SECURE_SUM, "sites": sites, "replies_at_least": 3, "colluding": 1}
+    return plan(**{**shared, "events": (*plan().events, HEADS), **changes})
+
+
+def absent(site: str, *releases: tuple[str, int], reason: str = SILENT) -> tuple[Absence, ...]:
+    """The absences of a site from these releases (event, index)."""
+    return tuple(Absence(site, event, index, reason) for event, index in releases)
+
+
+def releases_of(plan: Plan) -> tuple[tuple[str, int], ...]:
+    """Every release (event, index) of a plan, in order."""
+    return tuple((event.name, index) for event in plan.events for index in range(event.times))
 
 
 def marks(site: str, people: int = 5) -> frozenset[bytes]:
@@ -149,6 +170,7 @@ class Group:
     noise: str = randomness.OS
     root: Signer = ROOT
     budget: Budget = field(default_factory=budget)
+    names: tuple[str, ...] = SITES
 
     def __post_init__(self) -> None:
         self.sites = [
@@ -158,7 +180,7 @@ class Group:
                 Ledger.create(self.folder / f"{n}.ledger", name, self.budget, clock=clock),
                 self.noise,
             )
-            for n, name in enumerate(SITES)
+            for n, name in enumerate(self.names)
         ]
 
     @property
@@ -184,6 +206,8 @@ class Group:
         prior: bytes | None = None,
         audit: bytes | None = None,
         witnessed: bool = True,
+        away: Collection[Absence] = (),
+        in_vain: bool = False,
     ) -> dict[str, bytes]:
         """All files of the release of a run.
 
@@ -194,7 +218,11 @@ class Group:
             prior: certificate file of the release before.
             audit: audit.json.
             witnessed: whether each site cosigns the other's checkpoint.
+            away: who is not in which release, in the certificate's order.
+            in_vain: whether they were charged all the same.
         """
+        gone = {(one.site, one.event, one.index) for one in away}
+        present = [site for site in self.sites if {(site.name, *one) for one in releases_of(plan)} - gone]
         files = {
             release_files.PLAN: plan.to_bytes(),
             release_files.CARD: canonical.to_bytes(card([site.name for site in self.sites])),
@@ -204,30 +232,41 @@ class Group:
         if audit is not None:
             files[release_files.AUDIT] = audit
         if measures_of(plan):
-            files[release_files.MEASURES] = measures(plan, [site.name for site in self.sites])
-        for n, site in enumerate(self.sites):
+            files[release_files.MEASURES] = measures(plan, [site.name for site in self.sites], away)
+        for n, site in enumerate(present):
             site.ledger.reserve(run, plan, marks(site.name))
             lines = []
-            for event in plan.events:
-                for index in range(event.times):
-                    if (n, event.name, index) in crashes:
-                        site.contribute(run, plan, event.name, index, crash=True)
-                    receipt = site.contribute(run, plan, event.name, index)
-                    lines.append((receipt or b"") + b"\n")
+            for event, index in releases_of(plan):
+                missing = (site.name, event, index) in gone
+                if (n, event, index) in crashes or (missing and in_vain):
+                    site.contribute(run, plan, event, index, crash=True)
+                if not missing:
+                    lines.append((site.contribute(run, plan, event, index) or b"") + b"\n")
             site.ledger.end(run)
             files[release_files.receipts(n)] = b"".join(lines)
             excerpt = site.ledger.excerpt(run, site.signer)
-            files[release_files.ledger(n)] = (self.witnessed(n, excerpt) if witnessed else excerpt).to_bytes()
-        return self.certified(files, self.certificate(run, plan, files, prior))
+            files[release_files.ledger(n)] = (self.witnessed(excerpt) if witnessed else excerpt).to_bytes()
+        return self.certified(files, self.certificate(run, plan, files, prior, away))
 
-    def witnessed(self, n: int, excerpt: LedgerExcerpt) -> LedgerExcerpt:
-        """Site number `n`'s excerpt, its checkpoint cosigned by every other site."""
-        note = excerpt.checkpoint
-        for other in (site for m, site in enumerate(self.sites) if m != n):
+    def witnessed(self, excerpt: LedgerExcerpt) -> LedgerExcerpt:
+        """A site's excerpt, its checkpoint cosigned by every other site."""
+        note, own = excerpt.checkpoint, self.site_of(excerpt)
+        for other in (site for site in self.sites if site is not own):
             note = checkpoint.cosign(note, checkpoint.origin_of(other.name), other.signer, NOW)
         return replace(excerpt, checkpoint=note)
 
-    def certificate(self, run: str, plan: Plan, files: Mapping[str, bytes], prior: bytes | None = None) -> Certificate:
+    def site_of(self, excerpt: LedgerExcerpt) -> Site:
+        """Whose ledger an excerpt is of."""
+        return {checkpoint.origin_of(site.name): site for site in self.sites}[excerpt.checkpoint.split("\n")[0]]
+
+    def certificate(
+        self,
+        run: str,
+        plan: Plan,
+        files: Mapping[str, bytes],
+        prior: bytes | None = None,
+        absences: Collection[Absence] = (),
+    ) -> Certificate:
         audit = files.get(release_files.AUDIT)
         return Certificate(
             run=run,
@@ -235,6 +274,7 @@ class Group:
             mechanism=Mechanism.of(plan),
             cost=cost_of(plan),
             accounts=self.accounts(plan, files),
+            absences=tuple(absences),
             tuning=NO_TUNING,
             side_outputs=side_outputs(plan),
             audit=None if audit is None else AuditSummary.of(audit),
@@ -258,13 +298,17 @@ class Group:
         """What the sites' excerpts say, as they are in `files`."""
         result = []
         origins = {checkpoint.origin_of(site.name): site for site in self.sites}
-        for n, (site, bound) in enumerate(zip(self.sites, plan.sites, strict=True)):
+        bounds = {bound.name: bound for bound in plan.sites}
+        for n in range(sum(name.startswith("ledger/") for name in files)):
             name = release_files.ledger(n)
             excerpt = LedgerExcerpt.from_bytes(files[name], name)
+            site = self.site_of(excerpt)
             shown = excerpt.verified(site.name, signing.verifier(site.signer.public))
             others = {o: signing.verifier(s.signer.public) for o, s in origins.items() if s is not site}
             held = checkpoint.witnesses(excerpt.checkpoint, shown.head, others)
-            result.append(account(bound, site.signer.keyid, shown, [origins[origin].name for origin, _ in held]))
+            result.append(
+                account(bounds[site.name], site.signer.keyid, shown, [origins[origin].name for origin, _ in held])
+            )
         return tuple(result)
 
 
@@ -279,12 +323,18 @@ def weights(sites: list[str], change: Callable[[dict[str, np.ndarray]], None] | 
     return save(tensors)
 
 
-def measures(plan: Plan, sites: Sequence[str]) -> bytes:
-    """measures.json: the head-counts as they left the sites, and no figure read from them."""
-    sums = {
-        event.name: {site: struct.unpack(f"<{event.coordinates}q", values_of(site, event, 0)) for site in sites}
-        for event in measures_of(plan)
-    }
+def measures(plan: Plan, sites: Sequence[str], away: Collection[Absence] = ()) -> bytes:
+    """measures.json: the head-counts as they left the sites, or what they add up to, and no figure read from them."""
+
+    def total(event: GaussianSum, group: tuple[str, ...]) -> NoisySum:
+        values = [struct.unpack(f"<{event.coordinates}q", values_of(site, event, 0)) for site in group]
+        return NoisySum(group, tuple(map(sum, zip(*values, strict=True))))
+
+    sums = {}
+    for event in measures_of(plan):
+        gone = {one.site for one in away if one.event == event.name}
+        groups = groups_of(plan, [site for site in sites if site not in gone])
+        sums[event.name] = tuple(total(event, group) for group in groups)
     return canonical.to_bytes(Measures(plan.digest, None, sums, ()).to_document())
 
 
@@ -304,7 +354,7 @@ def audit(
         mu=guesses.mu_by_guesses(),
         mu_sure=guesses.mu_by_guesses(1 - FALSE_ALARM),
     )
-    on_twin = replace(plan, sites=(SiteBound("twin", 200),))
+    on_twin = replace(plan, trust=LOCAL, sites=(SiteBound("twin", 200),), replies_at_least=1, colluding=0)
     return canonical.to_bytes(AuditResult(on_twin, (attack,), runs, seed, "seeded-for-tests", fault).to_document())
 
 

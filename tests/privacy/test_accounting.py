@@ -54,6 +54,7 @@ def plan(*events: tuple[int, int, int], delta: str = "0.00001", coordinates: int
         clip="1",
         sites=(SiteBound("North", 100),),
         events=tuple(GaussianSum(f"event {n}", t, coordinates, 20, s, d) for n, (t, s, d) in enumerate(events)),
+        replies_at_least=1,
     )
 
 

@@ -39,7 +39,7 @@ def mu_at(claim: str) -> float:
 
 def plan_at(mu: float) -> Plan:
     event = GaussianSum("gradient", 1, 8, 20, SENSITIVITY, math.ceil(SENSITIVITY / mu))
-    return Plan("retention", "0" * 64, "local", str(DELTA), "1", (SiteBound("twin", 200),), (event,))
+    return Plan("retention", "0" * 64, "local", str(DELTA), "1", (SiteBound("twin", 200),), (event,), 1)
 
 
 def gaussian_scores(mu: float, runs: int, seed: int) -> Scores:

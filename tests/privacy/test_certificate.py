@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from privacy import amounts, canonical, signing, statement
 from privacy.budget import Budget, PurposeGroup
 from privacy.certificate import (
+    FAILED,
+    GARBAGE,
     NO_TUNING,
+    REASONS,
+    SILENT,
+    Absence,
     AuditSummary,
     Certificate,
     KeysUsed,
@@ -31,7 +36,7 @@ from privacy.errors import InputError, KithError, VerificationFailed
 from privacy.ledger_excerpt import VerifiedExcerpt
 from privacy.plan import GaussianSum, SiteBound
 from privacy.statement import Statement, Subject
-from tests.privacy.small_release import HEADS, NOW, FixedSigner, audit, plan
+from tests.privacy.small_release import HEADS, NOW, FixedSigner, audit, masked_plan, plan
 
 SIGNER = FixedSigner(1)
 VERIFIER = signing.verifier(SIGNER.public)
@@ -73,12 +78,14 @@ ACCOUNT = SiteAccount(
     root=DIGEST,
     witnesses=("East", "South & West"),
 )
+ABSENCE = Absence("South & West", "gradient", 1, SILENT)
 CERTIFICATE = Certificate(
     run="run-1",
     contract=DIGEST,
     mechanism=Mechanism.of(plan()),
     cost=COST,
     accounts=(ACCOUNT,),
+    absences=(ABSENCE,),
     tuning=NO_TUNING,
     side_outputs=(),
     audit=AuditSummary("1.2", "0.95", "releases", "gdp-guesses", 2_000, 7, False, DIGEST),
@@ -94,6 +101,14 @@ CERTIFICATE = Certificate(
 )
 
 
+ABSENCES = (
+    Absence("North", "second-moments", 0, SILENT),
+    Absence("West", "second-moments", 0, GARBAGE),
+    Absence("East", "gradient", 0, FAILED),
+    Absence("East", "gradient", 1, "refused"),
+)
+
+
 def issued(**changes: Any) -> bytes:
     return issue(replace(CERTIFICATE, **changes), SUBJECTS, SIGNER)
 
@@ -104,8 +119,15 @@ def test_a_certificate_is_the_golden_one(golden: Callable[[str, bytes], None]) -
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"audit": None, "image": None, "prior": None}, {"side_outputs": ("head-count",)}, {"accounts": ()}],
-    ids=["everything stated", "nothing more", "a side output", "no account"],
+    [
+        {},
+        {"audit": None, "image": None, "prior": None, "absences": ()},
+        {"side_outputs": ("head-count",)},
+        {"accounts": ()},
+        {"mechanism": Mechanism.of(masked_plan())},
+        {"absences": ABSENCES},
+    ],
+    ids=["everything stated", "nothing more", "a side output", "no account", "a secure sum", "every reason"],
 )
 def test_an_issued_certificate_comes_back(changes: dict[str, Any]) -> None:
     assert open_certificate(issued(**changes), VERIFIER) == (
@@ -115,11 +137,22 @@ def test_an_issued_certificate_comes_back(changes: dict[str, Any]) -> None:
 
 
 def test_what_an_earlier_version_would_not_check_is_another_predicate() -> None:
-    assert statement.CERTIFICATE == "urn:kith:privacy-certificate:v2"
+    assert statement.CERTIFICATE == "urn:kith:privacy-certificate:v3"
     predicate = statement.unseal(issued(), VERIFIER, statement.CERTIFICATE, "certificate").predicate
-    older = statement.seal(Statement(SUBJECTS, "urn:kith:privacy-certificate:v1", predicate), SIGNER)
-    with pytest.raises(VerificationFailed, match="v2"):
+    older = statement.seal(Statement(SUBJECTS, "urn:kith:privacy-certificate:v2", predicate), SIGNER)
+    with pytest.raises(VerificationFailed, match="v3"):
         open_certificate(older, VERIFIER)
+
+
+def test_there_are_four_reasons_for_an_absence_and_each_comes_back() -> None:
+    assert REASONS == ("silent", "failed", "refused", "garbage")
+    assert {one.reason for one in ABSENCES} == set(REASONS)
+
+
+def test_more_absences_than_anybody_needs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("privacy.certificate.MAX_ABSENCES", 3)
+    with pytest.raises(InputError, match="expected at most 3, got 4"):
+        open_certificate(issued(absences=ABSENCES), VERIFIER)
 
 
 def test_only_the_coordinator_it_names_issues_it() -> None:
@@ -138,6 +171,10 @@ def test_one_changed_byte_anywhere_is_refused() -> None:
             open_certificate(changed, VERIFIER)
 
 
+def away(**changes: Any) -> dict[str, Any]:
+    return {"absences": (replace(ABSENCE, **changes),)}
+
+
 REFUSED: dict[str, dict[str, Any]] = {
     "an infinite epsilon": {"cost": replace(COST, epsilon="inf")},
     "no epsilon": {"cost": replace(COST, epsilon="")},
@@ -153,6 +190,21 @@ REFUSED: dict[str, dict[str, Any]] = {
     "witnesses out of order": {"accounts": (replace(ACCOUNT, witnesses=("South & West", "East")),)},
     "a witness twice": {"accounts": (replace(ACCOUNT, witnesses=("East", "East")),)},
     "no name of the noise": {"noise": ""},
+    "an absence for another reason": away(reason="holiday"),
+    "an absence for no reason": away(reason=None),
+    "an absence for a list of reasons": away(reason=["silent"]),
+    "an absence of nobody": away(site=""),
+    "an absence from no event": away(event="holidays"),
+    "an absence before the first release": away(index=-1),
+    "an absence after the last release": away(index=2),
+    "an absence from release true": away(index=True),
+    "an absence twice": {"absences": (ABSENCE, ABSENCE)},
+    "an absence for two reasons": {"absences": (ABSENCE, replace(ABSENCE, reason=FAILED))},
+    "absences in another order of events": {"absences": ABSENCES[::-1]},
+    "absences in another order of releases": {"absences": (ABSENCE, replace(ABSENCE, index=0))},
+    "absences in another order of sites": {"absences": (ABSENCE, replace(ABSENCE, site="North"))},
+    "a negative number of replies": {"mechanism": replace(CERTIFICATE.mechanism, replies_at_least=-1)},
+    "true for who may collude": {"mechanism": replace(CERTIFICATE.mechanism, colluding=True)},
     "nothing that is not covered": {"not_covered": ()},
     "true for a time": {"issued_at": True},
     "an image without a digest": {"image": "kith:latest"},

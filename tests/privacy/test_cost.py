@@ -20,7 +20,7 @@ from privacy.plan import FLOAT64, GaussianSum, Plan, SiteBound
 
 MOMENTS = GaussianSum("second-moments", 1, 300, 40, 2**34, 2**37)
 GRADIENT = GaussianSum("gradient", 12, 24, 40, 2**33, 2**37)
-PLAN = Plan("retention", "0" * 64, "local", "0.00001", "1", (SiteBound("North", 100),), (MOMENTS, GRADIENT))
+PLAN = Plan("retention", "0" * 64, "local", "0.00001", "1", (SiteBound("North", 100),), (MOMENTS, GRADIENT), 1)
 DELTA = Decimal(PLAN.delta)
 RARE = replace(PLAN, events=(MOMENTS, replace(GRADIENT, times=30, noise=2**35, rate="0.1")))
 

@@ -233,12 +233,29 @@ def test_a_release_that_the_plan_has_not_is_refused_before_anything_is_written(
     assert (amounts_of(ledger)[0], ledger.head().size) == (0, 2)
 
 
-@pytest.mark.parametrize("release", [("gradient", 0), ("gradient", 1)])
+@pytest.mark.parametrize("release", [FIRST, ("gradient", 0)])
 def test_releases_out_of_the_plans_order_are_refused(ledger: Ledger, release: tuple[str, int]) -> None:
     ledger.reserve("run", PLAN, STAFF)
+    charge(ledger, ("gradient", 1))
     with pytest.raises(Refused, match="order"):
         charge(ledger, release)
-    assert ledger.head().size == 2
+    assert ledger.head().size == 3
+
+
+def test_a_repeated_charge_of_an_earlier_release_opens_no_way_back(ledger: Ledger) -> None:
+    ledger.reserve("run", PLAN, STAFF)
+    charge(ledger, FIRST)
+    charge(ledger, ("gradient", 1))
+    charge(ledger, FIRST)  # never settled
+    with pytest.raises(Refused, match="order"):
+        charge(ledger, ("gradient", 0))
+    assert ledger.verify().size == 5
+
+
+def test_releases_that_a_site_was_not_there_for_are_passed_over_and_not_charged(ledger: Ledger) -> None:
+    ledger.reserve("run", PLAN, STAFF)
+    charge(ledger, ("gradient", 1))
+    assert amounts_of(ledger)[0] == PLAN.event("gradient").mu_squared_once
 
 
 def test_a_release_is_settled_once_under_its_latest_charge(ledger: Ledger) -> None:

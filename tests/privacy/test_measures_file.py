@@ -4,6 +4,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,10 +21,12 @@ from privacy.measures_file import (
     Figure,
     Marks,
     Measures,
+    NoisySum,
     check_measures,
+    groups_of,
     measures_of,
 )
-from privacy.plan import GaussianSum, Plan, SiteBound
+from privacy.plan import SECURE_SUM, GaussianSum, Plan, SiteBound
 
 WEIGHTS = struct.pack("<3d", 0.5, -1.25, 3.0)
 SCALE = Marks("-1.5", "0.75", "0.1")
@@ -44,13 +47,17 @@ def plan_of(*measures: str) -> Plan:
             GaussianSum("gradient", times=12, coordinates=3, grid=28, sensitivity=2**29, noise=2**35),
             *(GaussianSum(name, 1, cells[name], grid=20, sensitivity=WHOLE, noise=17 * WHOLE) for name in measures),
         ),
+        replies_at_least=1,
     )
 
 
 PLAN = plan_of("evaluation", "head-count")
 SUMS = {
-    "evaluation": {"North": tuple(n * WHOLE + n for n in range(16)), "South": tuple(-n * WHOLE for n in range(16))},
-    "head-count": {"North": (90 * WHOLE + 7,), "South": (-3,)},
+    "evaluation": (
+        NoisySum(("North",), tuple(n * WHOLE + n for n in range(16))),
+        NoisySum(("South",), tuple(-n * WHOLE for n in range(16))),
+    ),
+    "head-count": (NoisySum(("North",), (90 * WHOLE + 7,)), NoisySum(("South",), (-3,))),
 }
 FIGURES = (
     Figure("evaluation", "group", "all", "auc", "0.7000", "0.6000", "0.8000", None),
@@ -70,14 +77,16 @@ def sha256(data: bytes) -> str:
 
 
 def signed(measures: Measures, weights: bytes = WEIGHTS) -> dict[tuple[str, str], Answer]:
-    """What receipts say if these sums left the sites."""
+    """What receipts say if these sums left the sites; under a secure sum, masked values."""
     scored = weights + struct.pack("<3d", -1.5, 0.75, 0.1)
     return {
         (site, event): Answer(
-            sha256(b"" if event == "head-count" else scored), sha256(struct.pack(f"<{len(cells)}q", *cells))
+            sha256(b"" if event == "head-count" else scored),
+            sha256(struct.pack(f"<{len(one.values)}q", *one.values) if len(one.sites) == 1 else site.encode()),
         )
-        for event, by in measures.sums.items()
-        for site, cells in by.items()
+        for event, sums in measures.sums.items()
+        for one in sums
+        for site in one.sites
     }
 
 
@@ -114,15 +123,20 @@ def change(path: tuple[Any, ...], value: Any) -> Callable[[dict[str, Any]], None
     return apply
 
 
+EAST = {"sites": ["East"], "values": [0] * 16}
 FORGED = {
+    "two sites as one sum": lambda document: document["sums"]["head-count"].__setitem__(
+        slice(None), [{"sites": ["North", "South"], "values": [0]}]
+    ),
+    "sites in another order": lambda document: document["sums"]["evaluation"].reverse(),
     "another plan": change(("plan",), "1" * 64),
-    "a sum": change(("sums", "evaluation", "North", 3), 0),
-    "a sum by one step": change(("sums", "head-count", "South", 0), -4),
-    "a sum too short": change(("sums", "evaluation", "North"), [1] * 15),
-    "a site left out": lambda document: document["sums"]["evaluation"].pop("South"),
-    "a site added": change(("sums", "evaluation", "East"), [0] * 16),
+    "a sum": change(("sums", "evaluation", 0, "values", 3), 0),
+    "a sum by one step": change(("sums", "head-count", 1, "values", 0), -4),
+    "a sum too short": change(("sums", "evaluation", 0, "values"), [1] * 15),
+    "a site left out": lambda document: document["sums"]["evaluation"].pop(),
+    "a site added": lambda document: document["sums"]["evaluation"].insert(0, EAST),
     "a measure left out": lambda document: document["sums"].pop("head-count"),
-    "a measure added": change(("sums", "fairness-sex"), {"North": [0] * 16, "South": [0] * 16}),
+    "a measure added": change(("sums", "fairness-sex"), [EAST]),
     "another centre": change(("scale", "centre"), "-1.4"),
     "another spread": change(("scale", "spread"), "0.5"),
     "another threshold": change(("scale", "threshold"), "0.0"),
@@ -147,8 +161,74 @@ def test_what_the_sites_did_not_sign_or_the_plan_does_not_hold_is_refused(
 def test_a_measure_without_a_receipt_is_refused() -> None:
     answers = signed(GOOD)
     del answers["South", "head-count"]
-    with pytest.raises(VerificationFailed, match="head-count of 'South': expected a receipt"):
+    with pytest.raises(VerificationFailed, match="head-count: expected sums over exactly the sites with a receipt"):
         check_measures(bytes_of(GOOD.to_document()), PLAN, answers, WEIGHTS)
+
+
+def test_a_site_may_be_absent_from_a_measure_and_then_has_no_figures_of_it() -> None:
+    sums = {**SUMS, "head-count": SUMS["head-count"][1:]}
+    figures = FIGURES[:3]
+    found = Measures(PLAN.digest, SCALE, sums, figures)
+    assert check_measures(bytes_of(found.to_document()), PLAN, signed(found), WEIGHTS) == found
+    told = Measures(PLAN.digest, SCALE, sums, FIGURES)
+    with pytest.raises(VerificationFailed, match="known ones"):
+        check_measures(bytes_of(told.to_document()), PLAN, signed(found), WEIGHTS)
+
+
+# Under a secure sum
+
+SHARED = replace(
+    PLAN,
+    trust=SECURE_SUM,
+    sites=tuple(SiteBound(name, 100) for name in ("East", "North", "South", "West")),
+    replies_at_least=3,
+    colluding=1,
+)
+THREE = ("East", "North", "South")
+TOGETHER = Measures(
+    SHARED.digest,
+    SCALE,
+    {"evaluation": (NoisySum(THREE, tuple(range(16))),), "head-count": (NoisySum(THREE, (9,)),)},
+    FIGURES[:1],
+)
+
+
+def test_sites_have_a_sum_each_or_one_together() -> None:
+    assert groups_of(PLAN, ("South", "North")) == [("North",), ("South",)]
+    assert groups_of(SHARED, reversed(THREE)) == [THREE]
+
+
+def test_under_a_secure_sum_the_sites_with_receipts_have_one_sum() -> None:
+    assert check_measures(bytes_of(TOGETHER.to_document()), SHARED, signed(TOGETHER), WEIGHTS) == TOGETHER
+
+
+def test_under_a_secure_sum_the_sum_itself_is_the_coordinator_s_word() -> None:
+    document = TOGETHER.to_document()
+    document["sums"]["head-count"][0]["values"] = [8]
+    told = check_measures(bytes_of(document), SHARED, signed(TOGETHER), WEIGHTS)
+    assert told.sums["head-count"][0].values == (8,), "no receipt says otherwise"
+
+
+FORGED_TOGETHER = {
+    "a site that has no receipt": change(("sums", "evaluation", 0, "sites"), ["East", "North", "South", "West"]),
+    "a site left out": change(("sums", "evaluation", 0, "sites"), ["East", "North"]),
+    "a site twice": change(("sums", "evaluation", 0, "sites"), ["East", "East", "North", "South"]),
+    "a single site's sum": lambda document: document["sums"]["head-count"].append({"sites": ["West"], "values": [1]}),
+    "a sum too short": change(("sums", "evaluation", 0, "values"), [1] * 15),
+    "a figure of a site": change(("figures", 0, "scope"), "site/East"),
+    "another scale": change(("scale", "centre"), "-1.4"),
+}
+
+
+@pytest.mark.parametrize("forge", FORGED_TOGETHER.values(), ids=FORGED_TOGETHER.keys())
+def test_what_receipts_of_a_secure_sum_do_tell_is_held_against_it(forge: Callable[[dict[str, Any]], None]) -> None:
+    document = TOGETHER.to_document()
+    forge(document)
+    with pytest.raises(VerificationFailed, match=r"measures\.json.*: expected"):
+        check_measures(bytes_of(document), SHARED, signed(TOGETHER), WEIGHTS)
+
+
+# The writing
 
 
 def test_a_measure_of_other_weights_than_the_released_is_refused() -> None:
@@ -159,12 +239,16 @@ def test_a_measure_of_other_weights_than_the_released_is_refused() -> None:
 MALFORMED = {
     "a field more": change(("note",), "good"),
     "a field less": lambda document: document.pop("confidence"),
-    "another format": change(("format",), "urn:kith:measures:v2"),
+    "another format": change(("format",), "urn:kith:measures:v1"),
     "kinder words": change(("about", 0), "Measured on people that the model had not seen."),
     "another confidence": change(("confidence",), "0.5"),
-    "a text for a sum": change(("sums", "head-count", "South"), ["3"]),
-    "a truth value for a sum": change(("sums", "head-count", "South"), [True]),
+    "a text for a sum": change(("sums", "head-count", 1, "values"), ["3"]),
+    "a truth value for a sum": change(("sums", "head-count", 1, "values"), [True]),
     "sums without sites": change(("sums", "head-count"), [1, 2]),
+    "sums by site": change(("sums", "head-count"), {"North": [1], "South": [2]}),
+    "sites that are a text": change(("sums", "head-count", 0, "sites"), "North"),
+    "a sum with a word more": change(("sums", "head-count", 0, "noise"), "1"),
+    "sums that are a list": change(("sums",), []),
     "a scale of words": change(("scale", "centre"), "low"),
     "a scale written longer": change(("scale", "centre"), "-1.50"),
     "a scale of a number more": change(("scale", "width"), "1.0"),

@@ -12,8 +12,22 @@ from hypothesis import strategies as st
 
 from privacy import canonical
 from privacy.errors import InputError
-from privacy.plan import DISCRETE, FLOAT64, MAX_STEPS, MECHANISMS, GaussianSum, Plan, SiteBound, decimal, written
+from privacy.plan import (
+    DISCRETE,
+    FLOAT64,
+    LOCAL,
+    MAX_STEPS,
+    MECHANISMS,
+    SECURE_SUM,
+    GaussianSum,
+    Plan,
+    SiteBound,
+    decimal,
+    written,
+)
 
+MOMENTS = GaussianSum("second-moments", 1, 6, 20, 2**21, 2**23)
+GRADIENT = GaussianSum("gradient", 12, 3, 24, 2**25, 2**28)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 STEPS = st.integers(1, MAX_STEPS)
 EVENTS = st.builds(
@@ -29,19 +43,40 @@ EVENTS = st.builds(
 SITES = st.lists(NAMES, min_size=1, max_size=5, unique=True).flatmap(
     lambda names: st.tuples(*(st.builds(SiteBound, st.just(n), st.integers(1, 10**9)) for n in sorted(names)))
 )
-PLANS = st.builds(
+WORDS: dict[str, Any] = {
+    "use_case": NAMES,
+    "features": st.binary(min_size=32, max_size=32).map(bytes.hex),
+    "delta": st.sampled_from(["0.00001", "1E-7", "0.5", "1e-12"]),
+    "clip": st.sampled_from(["1", "2.645751", "0.000001"]),
+}
+LOCAL_PLANS = st.builds(
     Plan,
-    use_case=NAMES,
-    features=st.binary(min_size=32, max_size=32).map(bytes.hex),
-    trust=st.sampled_from(["local", "secure-sum"]),
-    delta=st.sampled_from(["0.00001", "1E-7", "0.5", "1e-12"]),
-    clip=st.sampled_from(["1", "2.645751", "0.000001"]),
+    **WORDS,
+    trust=st.just(LOCAL),
     sites=SITES,
     events=st.lists(EVENTS, min_size=1, max_size=4, unique_by=lambda event: event.name).map(tuple),
+    replies_at_least=st.just(1),
     mechanism=st.sampled_from(MECHANISMS),
 )
-MOMENTS = GaussianSum("second-moments", 1, 6, 20, 2**21, 2**23)
-GRADIENT = GaussianSum("gradient", 12, 3, 24, 2**25, 2**28)
+
+
+@st.composite
+def secure_plans(draw: st.DrawFn) -> Plan:
+    """Plans of secure sums that hold."""
+    count = draw(st.integers(3, 40))
+    replies = draw(st.integers(count // 2 + 1 + (count % 2), count))
+    shared = replace(GRADIENT, noise=draw(st.integers(1, 2**40)))
+    return Plan(
+        **{name: draw(values) for name, values in WORDS.items()},
+        trust=SECURE_SUM,
+        sites=tuple(SiteBound(f"{n:02}", draw(st.integers(1, 10**6))) for n in range(count)),
+        events=(replace(MOMENTS, noise=draw(st.integers(1, 2**40))), shared),
+        replies_at_least=replies,
+        colluding=draw(st.integers(1, 2 * replies - count - 1)),
+    )
+
+
+PLANS = LOCAL_PLANS | secure_plans()
 PLAN = Plan(
     use_case="retention",
     features="ab" * 32,
@@ -50,6 +85,14 @@ PLAN = Plan(
     clip="2",
     sites=(SiteBound("North", 100), SiteBound("South", 2000)),
     events=(MOMENTS, GRADIENT),
+    replies_at_least=1,
+)
+SHARED = replace(
+    PLAN,
+    trust=SECURE_SUM,
+    sites=tuple(SiteBound(name, 100) for name in ("East", "North", "South", "West")),
+    replies_at_least=3,
+    colluding=1,
 )
 
 
@@ -77,7 +120,8 @@ def test_two_plans_have_one_digest_only_if_they_are_equal(one: Plan, other: Plan
     [
         replace(PLAN, use_case="training"),
         replace(PLAN, features="cd" * 32),
-        replace(PLAN, trust="secure-sum"),
+        SHARED,
+        replace(PLAN, replies_at_least=2),
         replace(PLAN, delta="0.000010"),
         replace(PLAN, clip="2.0"),
         replace(PLAN, sites=PLAN.sites[:1]),
@@ -106,6 +150,12 @@ def test_every_field_enters_the_digest(changed: Plan) -> None:
         ("mechanism", "gaussian"),
         ("mechanism", None),
         ("mechanism", ["discrete-gaussian-on-grid"]),
+        ("replies_at_least", 0),
+        ("replies_at_least", 3),
+        ("replies_at_least", True),
+        ("replies_at_least", "1"),
+        ("colluding", 1),
+        ("colluding", None),
         ("trust", "none"),
         ("trust", None),
         ("delta", "0"),
@@ -306,3 +356,69 @@ def test_a_number_is_written_in_plain_digits(text: str) -> None:
 def test_a_plan_of_more_events_than_anybody_needs_is_refused() -> None:
     with pytest.raises(InputError, match="1 to 64"):
         replace(PLAN, events=tuple(replace(MOMENTS, name=f"e{n}") for n in range(65)))
+
+
+# Secure sums
+
+
+def many(people: int) -> tuple[SiteBound, ...]:
+    """Nine sites, each of so many people at most."""
+    return tuple(SiteBound(f"{n}", people) for n in range(9))
+
+
+@given(secure_plans())
+def test_nobody_learns_another_sum_by_lying_about_who_dropped_out(plan: Plan) -> None:
+    """Two sets of honest sites, each with all the colluding ones large enough to unmask, have a site in common."""
+    honest = len(plan.sites) - plan.colluding
+    assert 2 * (plan.replies_at_least - plan.colluding) > honest
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        pytest.param({"sites": SHARED.sites[:2], "replies_at_least": 2}, "sites: .* at least 3", id="two sites"),
+        pytest.param({"colluding": 0}, "colluding", id="nobody colludes"),
+        pytest.param({"colluding": 2}, "colluding", id="2t = n + c"),
+        pytest.param({"replies_at_least": 2}, "colluding", id="half of the sites reply"),
+        pytest.param({"replies_at_least": 5}, "replies_at_least", id="more replies than sites"),
+        pytest.param({"replies_at_least": 4, "colluding": 4}, "colluding", id="everybody colludes"),
+        pytest.param({"mechanism": FLOAT64}, "mechanism", id="floating-point noise"),
+        pytest.param({"events": ()}, "events", id="no events"),
+        pytest.param(
+            {"sites": many(10**9), "replies_at_least": 7, "events": (replace(GRADIENT, sensitivity=2**40),)},
+            "events",
+            id="people beyond 2**62 steps",
+        ),
+        pytest.param(
+            {"sites": many(1), "replies_at_least": 7, "events": (replace(GRADIENT, noise=2**53 - 1),)},
+            "events",
+            id="noise beyond 2**62 steps",
+        ),
+    ],
+)
+def test_a_secure_sum_that_would_not_hold_is_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=f"plan {told}"):
+        replace(SHARED, **changes)
+
+
+def test_a_local_plan_shares_no_noise() -> None:
+    assert PLAN.noise_shares == 1
+    assert PLAN.at_site(GRADIENT) is GRADIENT
+
+
+def test_honest_sites_of_the_fewest_that_reply_share_the_noise() -> None:
+    assert SHARED.noise_shares == 2
+    assert SHARED.at_site(GRADIENT) == replace(GRADIENT, noise=189_812_532)  # 2**28 / sqrt(2), rounded up
+
+
+@given(secure_plans())
+def test_shares_of_noise_make_up_the_whole_and_hardly_more(plan: Plan) -> None:
+    assert plan.noise_shares == plan.replies_at_least - plan.colluding >= 1
+    for event in plan.events:
+        share = plan.at_site(event).noise
+        assert plan.noise_shares * share**2 >= event.noise**2 > plan.noise_shares * (share - 1) ** 2
+        assert replace(plan.at_site(event), noise=event.noise) == event, "nothing but the noise is another"
+
+
+def test_the_cost_of_a_secure_sum_is_that_of_the_whole_noise() -> None:
+    assert SHARED.mu_squared == PLAN.mu_squared

@@ -11,7 +11,7 @@ from privacy.plan import FLOAT64
 from privacy.questions import QUESTIONS, answers
 from privacy.verdict import FAIL, NOT_REACHED, NOT_STATED, PASS, Answer, Check, Verdict
 from privacy.verify import _RULES
-from tests.privacy.small_release import HEADS, plan
+from tests.privacy.small_release import HEADS, masked_plan, plan
 from tests.privacy.test_certificate import ACCOUNT, CERTIFICATE, COST
 
 NAMES = [rule.name for rule in _RULES]
@@ -159,3 +159,34 @@ def test_no_words_of_a_certificate_change_how_the_rest_is_shown(text: str) -> No
     said = answer(14, replace(STATED, accounts=(replace(ACCOUNT, label=f"2{text}7"),))).evidence
     assert text not in said
     assert f"\\u{ord(text[0]):04x}" in said
+
+
+# Under a secure sum
+
+SHARED = replace(STATED, mechanism=Mechanism.of(masked_plan()), side_outputs=(HEADS.name, "evaluation"))
+
+
+def test_who_is_trusted_with_what_is_another_answer_under_a_secure_sum() -> None:
+    alone, together = answer(8).evidence, answer(8, SHARED).evidence
+    assert "needs to trust no other site and not the coordinator" in alone
+    assert "needs to trust no other" not in together
+    for part in ("up to 1 colluding site", "3 sites or more", "1/2 of the noise's variance", "coordinator's word"):
+        assert part in together, part
+    assert answer(8, SHARED).state == PASS
+
+
+def test_sums_under_masks_are_not_called_signed() -> None:
+    alone = replace(STATED, side_outputs=("evaluation",))
+    assert "the sums are signed by the sites" in answer(10, alone).evidence
+    assert "signed" not in answer(10, SHARED).evidence
+    assert "both are the coordinator's word" in answer(10, SHARED).evidence
+
+
+def test_shared_noise_is_called_shared() -> None:
+    assert "shares" not in answer(6).evidence
+    assert "a sum of the sites' shares" in answer(6, SHARED).evidence
+
+
+def test_absences_are_part_of_what_is_composed() -> None:
+    assert "but for 1 that a site is not in" in answer(3).evidence
+    assert "but for" not in answer(3, replace(STATED, absences=())).evidence

@@ -13,6 +13,7 @@ import pytest
 
 from privacy.verify import verify_release
 from tests.privacy.forgeries import (
+    absences,
     accounts,
     audits,
     certificates,
@@ -33,7 +34,7 @@ from tests.privacy.small_release import (
     write,
 )
 
-KINDS = (keys, certificates, plans, receipts, ledgers, accounts, models, audits)
+KINDS = (keys, certificates, plans, receipts, ledgers, accounts, absences, models, audits)
 """Importing them has filled `FORGERIES`."""
 
 
@@ -45,7 +46,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def test_what_is_forged_here_was_valid(scene: Scene) -> None:
     shown = Shown(scene.files, scene.group.pinned, scene.earlier[CERTIFICATE], CONTRACT)
     assert shown.verdict().ok, shown.verdict().rows()
-    for group, files in ((scene.group, scene.earlier), scene.crashed, scene.decided):
+    for group, files in ((scene.group, scene.earlier), scene.crashed, scene.decided, scene.absent, scene.masked):
         verdict = Shown(files, group.pinned).verdict()
         assert verdict.ok, verdict.rows()
         again = Shown(rewritten(group, files, lambda _, entry: entry), group.pinned).verdict()

@@ -89,8 +89,8 @@ def certificate_that_names_other_bytes_of_the_key_list__by_coordinator(scene: Sc
 
 
 @refused_by(3)
-def predicate_version_1__by_coordinator(scene: Scene) -> Files:
-    return scene.statement(lambda one: one.update(predicateType="urn:kith:privacy-certificate:v1"))
+def predicate_version_2__by_coordinator(scene: Scene) -> Files:
+    return scene.statement(lambda one: one.update(predicateType="urn:kith:privacy-certificate:v2"))
 
 
 @refused_by(3)

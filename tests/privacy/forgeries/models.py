@@ -11,22 +11,17 @@ from privacy import canonical, release_files
 from tests.privacy.forgeries.scene import (
     MEASURED,
     Scene,
-    new_folder,
     refused_by,
     spoil,
 )
 from tests.privacy.forging import (
     Files,
-    Shown,
     certified,
 )
 from tests.privacy.small_release import (
-    RUN,
     SITES,
-    Group,
     card,
     measures,
-    plan,
     weights,
 )
 
@@ -88,12 +83,6 @@ carded("that_is_a_list", [])
 carded("without_anything", {"width": 3})
 
 
-@refused_by(14)
-def a_trust_that_nothing_shows__by_everyone(scene: Scene) -> Shown:
-    group = Group(new_folder(scene, "masked"))
-    return Shown(group.train(RUN, plan(trust="secure-sum")), group.pinned)
-
-
 # Side outputs
 
 
@@ -126,7 +115,7 @@ def measures_where_nothing_was_measured__by_coordinator(scene: Scene) -> Files:
 @refused_by(17)
 def measures_of_other_sums__by_coordinator(scene: Scene) -> Files:
     document = canonical.from_bytes(scene.files[release_files.MEASURES], "measures")
-    document["sums"]["head-count"]["North"][0] += 1
+    document["sums"]["head-count"][0]["values"][0] += 1
     return scene.certified({release_files.MEASURES: canonical.to_bytes(document)})
 
 

@@ -24,14 +24,18 @@ from tests.privacy.forging import (
 )
 from tests.privacy.small_release import (
     HEADS,
+    MASKED_SITES,
     OFFICERS,
     RUN,
     SITES,
     Group,
+    absent,
     audit,
     budget,
+    masked_plan,
     measures,
     plan,
+    releases_of,
 )
 
 MEASURED = plan(events=(*plan().events, HEADS))
@@ -48,6 +52,8 @@ class Scene:
         earlier: the first run's release.
         crashed: another group whose first site charged every release twice, and its release.
         decided: another group whose first site's budget follows a decision of two officers, and its release.
+        absent: another group whose second site was charged for the last gradient in vain, and its release.
+        masked: four sites under a secure sum, the last of which never replied, and their release.
     """
 
     group: Group
@@ -55,6 +61,8 @@ class Scene:
     earlier: Files
     crashed: tuple[Group, Files]
     decided: tuple[Group, Files]
+    absent: tuple[Group, Files]
+    masked: tuple[Group, Files]
 
     def certified(self, changed: Files | None = None, **changes: Any) -> Files:
         return certified(self.group, {**self.files, **(changed or {})}, **changes)
@@ -101,12 +109,16 @@ def made(folder: Callable[[str], Path]) -> Scene:
     decided = Group(folder("decided"))
     ledger = decided.sites[0].ledger
     ledger.decide(sign_decision(decided_budget(), ledger.id, *OFFICERS[:2]))
+    local, masked = Group(folder("absent")), Group(folder("masked"), names=MASKED_SITES)
+    gone = absent(MASKED_SITES[-1], *releases_of(masked_plan()))
     return Scene(
         group,
         files,
         earlier,
         (crashed, crashed.train(RUN, plan(), crashes=frozenset(twice))),
         (decided, decided.train(RUN, plan())),
+        (local, local.train(RUN, MEASURED, away=absent(SITES[1], ("gradient", 1)), in_vain=True)),
+        (masked, masked.train(RUN, masked_plan(), away=gone)),
     )
 
 
