@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Thread, get_ident
 
 import pytest
 
@@ -142,13 +142,14 @@ def test_two_runs_at_once_in_one_guard_use_each_its_own_members_rows(
 ) -> None:
     """Both threads have their rows before either goes on: the cache holds the other run's then."""
     site = group.sites[0]
-    both, found = Barrier(2), {}
+    both, found, waited = Barrier(2), {}, set()
 
     class Cached(Computing):
         def __setattr__(self, name: str, value: object) -> None:
             super().__setattr__(name, value)
-            if name == "_of_rows" and value is not None:
-                both.wait(20)
+            if name == "_of_rows" and value is not None and get_ident() not in waited:
+                waited.add(get_ident())
+                both.wait(60)
 
     computing = Cached(site, load_contract(site.contract))
     members = {"run-1": ["1"], "run-2": [str(n) for n in range(24)]}

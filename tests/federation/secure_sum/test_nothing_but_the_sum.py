@@ -39,13 +39,13 @@ class Knowledge:
 
     Attributes:
         sums: by honest site, the sites of the sum that it was told of.
-        seeds, keys: by honest site, how many shares of its seed and of its mask key are known.
+        seeds, keys: by honest site, who gave a share of its seed and of its mask key.
     """
 
     plan: Plan
     sums: Mapping[str, Names]
-    seeds: dict[str, int] = field(default_factory=dict)
-    keys: dict[str, int] = field(default_factory=dict)
+    seeds: dict[str, set[str]] = field(default_factory=dict)
+    keys: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def honest(self) -> Names:
@@ -58,8 +58,8 @@ class Knowledge:
         honest other of its sum unless either's key is known. Those that are not known are random and independent, so
         what can be had is what remains of combinations in which they cancel out.
         """
-        seeds = {name for name in self.honest if self.seeds[name] >= self.plan.replies_at_least}
-        keys = {name for name in self.honest if self.keys[name] >= self.plan.replies_at_least}
+        seeds = {name for name in self.honest if len(self.seeds[name]) >= self.plan.replies_at_least}
+        keys = {name for name in self.honest if len(self.keys[name]) >= self.plan.replies_at_least}
         columns: dict[object, int] = {}
         entries: list[tuple[int, object, int]] = []
         for row, name in enumerate(self.honest):
@@ -105,21 +105,20 @@ def played(
         for survived in lists:
             with suppress(KithError):
                 signed.setdefault(survived, {})[name] = scene.sums[name].agree(run, *OF, survived)
-    known.seeds = dict.fromkeys(known.honest, plan.colluding)
-    known.keys = dict.fromkeys(known.honest, plan.colluding)
+    bad = scene.names[len(known.honest) :]
+    known.seeds = {name: set(bad) for name in known.honest}
+    known.keys = {name: set(bad) for name in known.honest}
     for name, lists in asking.items():
         for survived in lists:
             with suppress(KithError):
                 statement = survivors.statement(run, plan.digest, *OF, survived)
-                theirs = {
-                    bad: survivors.sign(statement, scene.signers[bad]) for bad in scene.names[len(known.honest) :]
-                }
+                theirs = {one: survivors.sign(statement, scene.signers[one]) for one in bad}
                 all_signed = {**signed.get(survived, {}), **theirs}
                 seeds, keys = scene.sums[name].unmask(run, *OF, survived, all_signed)
                 for owner in set(seeds) & set(known.honest):
-                    known.seeds[owner] += 1
+                    known.seeds[owner].add(name)
                 for owner in set(keys) & set(known.honest):
-                    known.keys[owner] += 1
+                    known.keys[owner].add(name)
     return known
 
 
@@ -148,7 +147,7 @@ def test_a_coordinator_that_asks_what_it_likes_learns_one_sum_of_enough_sites_or
     told = st.lists(st.sampled_from(stories), max_size=3)
     known = played(scene, sums, {name: data.draw(told) for name in honest}, {name: data.draw(told) for name in honest})
     for name in honest:
-        assert known.seeds[name] < least or known.keys[name] < least
+        assert len(known.seeds[name]) < least or len(known.keys[name]) < least
     learned = known.learned()
     note(f"sums learned: {len(learned)}")
     assert len(learned) <= 1
@@ -175,7 +174,7 @@ def test_sites_that_answered_for_two_lists_would_give_a_site_away(
     honest, survived = scene.names[: -scene.plan.colluding], scene.names[1:]
     both = {name: [scene.names, survived] for name in honest}
     known = played(scene, dict.fromkeys(honest, scene.names), both, both)
-    assert known.seeds[honest[0]] >= scene.plan.replies_at_least <= known.keys[honest[0]]
+    assert len(known.seeds[honest[0]]) >= scene.plan.replies_at_least <= len(known.keys[honest[0]])
     assert len(known.learned()) == 2
 
 
