@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from federation import sealed, wire
-from federation.framing import write_frame
-from federation.receiving import verified
-from federation.sealed import open_reply, seal_request
-from federation.wire import Contribute, Contribution, Refusal
-from models.planning import SECOND_MOMENTS
-from privacy.errors import InputError, VerificationFailed
+from federation.sealed import open_reply
+from federation.training_run import train
+from federation.wire import Contribute, Refusal
 from privacy.ledger import Ledger
 from privacy.signing import verifier
-from privacy.statement import RECEIPT, Statement, Subject, seal, unseal
 from tests.federation.test_secure_sum_runs import FIVE, secure
 from tests.federation.tiny_fleet import TinyFleet, opened
 from tests.federation.tiny_group import TinyGroup, tiny_group
-from federation.training_run import train
-from privacy.errors import Refused
 
 
 @pytest.fixture
