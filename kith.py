@@ -62,13 +62,14 @@ def demo(
     """The whole story on a made-up group: take exports in, train privately, certify, verify, serve, decide."""
     from rich.console import Console
 
+    from federation.run_options import new_run_id
     from serving.launch import DEFAULT_HOST, DEFAULT_PORT, free_port, started
 
     wanted = port or (0 if once else DEFAULT_PORT)
     free_port(DEFAULT_HOST, wanted)  # asked before the training, which takes its time; `started` asks again
     began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the service is stopped with it
-    run = federation_commands.new_run_id("demo")
+    run = new_run_id("demo")
     with Console(stderr=True).status("starting") as status:
         from federation.demonstration import demonstrate
         from privacy.verify import verify_release

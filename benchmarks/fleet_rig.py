@@ -13,11 +13,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.measure import ROOT
 from federation.fleet import running
+from federation.fleet.layout import Fleet
 from federation.fleet.lifecycle import down, up
 from federation.fleet.making import Wanted, create_fleet, free_ports
 from federation.fleet.parts import BIN, QUIET
@@ -114,7 +116,7 @@ def plain_exchanges(home: Path, step: Step, sites: int, exchanges: int) -> list[
 
 
 @contextlib.contextmanager
-def kith_fleet(home: Path, wanted: Wanted, now: Any) -> Iterator[Any]:
+def kith_fleet(home: Path, wanted: Wanted, now: datetime) -> Iterator[Fleet]:
     """A whole fleet of Kith's, up."""
     fleet = create_fleet(home, wanted, now)
     try:
@@ -124,7 +126,7 @@ def kith_fleet(home: Path, wanted: Wanted, now: Any) -> Iterator[Any]:
         down(fleet, lambda _what, _done, _of: None)
 
 
-def kith_exchanges(fleet: Any, settings: Settings) -> tuple[list[float], float]:
+def kith_exchanges(fleet: Fleet, settings: Settings) -> tuple[list[float], float]:
     """Seconds of each exchange of a run that makes a release, and of the whole run, by its log."""
     started = running.start(fleet, settings)
     running.follow(fleet, started)

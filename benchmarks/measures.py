@@ -18,8 +18,8 @@ from models.evaluation import auc, fit_noisy, held_out
 from models.features import FeatureSpace
 from models.measure_reading import measures_document
 from models.measures import Scale, measure, state_of
-from models.optimiser import Part
 from models.planning import EVALUATION, MEASURE_SHARE, plan_at_epsilon
+from models.pooling import Part
 from models.training import SiteSums
 from models.use_case import load_use_case
 from privacy.mechanisms import gaussian_sum

@@ -5,15 +5,18 @@ Rules:
        is verified each time that it is read, by the keys that the policy names then: whoever edits the file can take
        words away, and approves nothing.
     2. Approvals count by keys: the same key's twice is one.
-    3. A signed refusal outweighs approvals, also of a run that has started.
+    3. A signed refusal outweighs approvals, also of a run that has started. A plan that was refused in one run passes
+       for approved in no other.
     4. A run id is of one plan and one coordinator. What an approver is shown is the plan whose digest is signed.
-    5. Plans that nobody has looked at are few: beyond `MAX_WAITING` in thirty days no further one is taken in.
+    5. A plan is taken in when it waits for a person, or starts. Those that nobody has looked at are few: beyond
+       `MAX_WAITING` in thirty days no further one waits.
+    6. A start is kept in the one transaction that counts the others, and it is the run's latest.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -52,13 +55,18 @@ _UNSEEN: Final = text(
     "SELECT count(*) FROM shown WHERE started IS NULL AND first_seen > :since"
     " AND NOT EXISTS (SELECT 1 FROM decisions WHERE decisions.run = shown.run)"
 )
+_TAKE_IN: Final = text(
+    "INSERT OR IGNORE INTO shown (run, digest, plan, coordinator, first_seen)"
+    " VALUES (:run, :digest, :plan, :coordinator, :first_seen)"
+)
+_START: Final = text(
+    "UPDATE shown SET started = :now WHERE run = :run AND digest = :digest AND coordinator = :coordinator"
+)
 _STATEMENT: Final = ("site", "run", "plan", "coordinator", "verdict", "name", "at")
 
 
 class Waiting(Refused):
     """A plan that the site's people must see first."""
-
-    waiting = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Shown:
-    """A plan that a coordinator wants to run here.
+    """A plan that a coordinator wants to run here, whether it was taken in yet or not.
 
     Attributes:
         run: the run's id.
@@ -98,6 +106,11 @@ class Shown:
     first_seen: datetime
     started: datetime | None
     verdicts: tuple[Verdict, ...]
+
+    @classmethod
+    def of(cls, run: str, plan: Plan, coordinator: str, now: datetime) -> Shown:
+        """One that is asked for now for the first time."""
+        return cls(run, plan.digest, plan, coordinator, now, started=None, verdicts=())
 
     @property
     def approvals(self) -> int:
@@ -132,19 +145,29 @@ class Approvals:
         """Close the database; the object is of no use afterwards."""
         self._engine.dispose()
 
-    def show(self, run: str, plan: Plan, coordinator: str, approvers: Sequence[Approver], now: datetime) -> Shown:
-        """Take a plan in, if it is not known yet; where it stands.
+    def find(self, run: str, plan: Plan, coordinator: str, approvers: Sequence[Approver]) -> Shown | None:
+        """Where a run's plan stands; None if it was never taken in.
 
         Raises:
-            Refused: if the run has another plan or coordinator (rule 4), or too many wait (rule 5).
+            Refused: if the run has another plan or coordinator (rule 4).
         """
-        known = self._shown(run, approvers)
-        if known is None:
-            self._take_in(run, plan, coordinator, now)
-            known = self._shown(run, approvers)
-        if known is None or (known.digest, known.coordinator) != (plan.digest, coordinator):
-            raise Refused(f"run {run!r:.80}: expected the plan and coordinator that it was shown with, got another")
+        with _whole(), databases.reading(self._engine) as connection:
+            known = self._read(connection, run, approvers)
+        if known is not None and (known.digest, known.coordinator) != (plan.digest, coordinator):
+            raise _of_another(run)
         return known
+
+    def wait(self, shown: Shown) -> None:
+        """Take in a plan that waits for a person.
+
+        Raises:
+            Refused: if it is too large, or too many wait (rule 5).
+        """
+        row, since = _row(shown), int((shown.first_seen - THIRTY_DAYS).timestamp())
+        with _whole(), databases.writing(self._engine) as connection:
+            if connection.execute(_UNSEEN, {"since": since}).scalar_one() >= MAX_WAITING:  # rule 5
+                raise Refused("plan: expected few that wait for this site, got too many; its people must look first")
+            connection.execute(_TAKE_IN, row)
 
     def shown(self, approvers: Sequence[Approver]) -> tuple[Shown, ...]:
         """Every plan that was shown, the latest first."""
@@ -154,24 +177,36 @@ class Approvals:
         return tuple(one for one in found if one is not None)
 
     def approved_before(self, shown: Shown, needed: int, approvers: Sequence[Approver]) -> bool:
-        """Whether another run of this plan, of the same coordinator, has all the approvals needed."""
+        """Whether another run of this plan, of the same coordinator, has the approvals needed, and none a refusal."""
         with _whole(), databases.reading(self._engine) as connection:
             query = text("SELECT run FROM shown WHERE digest = :digest AND coordinator = :coordinator AND run != :run")
             asked = {"digest": shown.digest, "coordinator": shown.coordinator, "run": shown.run}
             found = [self._read(connection, row.run, approvers) for row in connection.execute(query, asked).all()]
-        return any(one is not None and one.state(needed) == APPROVED for one in found)
+        states = {one.state(needed) for one in found if one is not None}
+        return APPROVED in states and REFUSED not in states  # rule 3
 
-    def start(self, run: str, now: datetime) -> None:
-        """Keep that a run has started here, the first time that it did."""
+    def start(self, shown: Shown, now: datetime, check: Callable[[Sequence[datetime]], None]) -> None:
+        """Keep that a run starts now (rule 6).
+
+        Args:
+            shown: the run's plan; it is taken in unless it was.
+            now: aware.
+            check: told when other runs have started here; what it raises leaves everything as it was.
+
+        Raises:
+            Refused: if the plan is too large, or the run has another plan or coordinator (rule 4).
+        """
+        row = _row(shown)
         with _whole(), databases.writing(self._engine) as connection:
-            statement = text("UPDATE shown SET started = :now WHERE run = :run AND started IS NULL")
-            connection.execute(statement, {"now": int(now.timestamp()), "run": run})
+            check(_starts(connection, shown.run))
+            connection.execute(_TAKE_IN, row)
+            if not connection.execute(_START, {**row, "now": int(now.timestamp())}).rowcount:
+                raise _of_another(shown.run)
 
-    def starts(self) -> tuple[datetime, ...]:
-        """When runs have started here."""
+    def starts(self, but: str | None = None) -> tuple[datetime, ...]:
+        """When runs have started here, but for one."""
         with _whole(), databases.reading(self._engine) as connection:
-            rows = connection.execute(text("SELECT started FROM shown WHERE started IS NOT NULL")).all()
-        return tuple(_moment(row.started) for row in rows)
+            return _starts(connection, but)
 
     def decide(self, shown: Shown, verdict: str, signer: Signer, approvers: Sequence[Approver], now: datetime) -> None:
         """Sign and keep an approver's word on a plan; a second one of the same approver takes the first one's place.
@@ -190,27 +225,6 @@ class Approvals:
                 text("INSERT OR REPLACE INTO decisions (run, keyid, envelope) VALUES (:run, :keyid, :envelope)"),
                 {"run": shown.run, "keyid": signer.keyid, "envelope": envelope},
             )
-
-    def _take_in(self, run: str, plan: Plan, coordinator: str, now: datetime) -> None:
-        data = plan.to_bytes()
-        if len(data) > MAX_PLAN:
-            raise Refused(f"plan: expected at most {MAX_PLAN} bytes, got more")
-        row = {"run": fields.text(run, "run", 200), "digest": plan.digest, "plan": data, "coordinator": coordinator}
-        with _whole(), databases.writing(self._engine) as connection:
-            waiting = connection.execute(_UNSEEN, {"since": int((now - THIRTY_DAYS).timestamp())}).scalar_one()
-            if waiting >= MAX_WAITING:  # rule 5
-                raise Refused("plan: expected few that wait for this site, got too many; its people must look first")
-            connection.execute(
-                text(
-                    "INSERT OR IGNORE INTO shown (run, digest, plan, coordinator, first_seen)"
-                    " VALUES (:run, :digest, :plan, :coordinator, :now)"
-                ),
-                {**row, "now": int(now.timestamp())},
-            )
-
-    def _shown(self, run: str, approvers: Sequence[Approver]) -> Shown | None:
-        with _whole(), databases.reading(self._engine) as connection:
-            return self._read(connection, run, approvers)
 
     def _read(self, connection: Connection, run: str, approvers: Sequence[Approver]) -> Shown | None:
         row = connection.execute(text("SELECT * FROM shown WHERE run = :run"), {"run": run}).one_or_none()
@@ -235,6 +249,34 @@ class Approvals:
 
 
 _plan: Final = lru_cache(maxsize=16)(Plan.from_bytes)
+
+
+def _row(shown: Shown) -> dict[str, Any]:
+    """A plan as it is taken in.
+
+    Raises:
+        Refused: if it is too large.
+    """
+    data = shown.plan.to_bytes()
+    if len(data) > MAX_PLAN:
+        raise Refused(f"plan: expected at most {MAX_PLAN} bytes, got more")
+    return {
+        "run": shown.run,
+        "digest": shown.digest,
+        "plan": data,
+        "coordinator": shown.coordinator,
+        "first_seen": int(shown.first_seen.timestamp()),
+    }
+
+
+def _starts(connection: Connection, but: str | None) -> tuple[datetime, ...]:
+    rows = connection.execute(text("SELECT run, started FROM shown WHERE started IS NOT NULL"))
+    return tuple(_moment(row.started) for row in rows if row.run != but)
+
+
+def _of_another(run: str) -> Refused:
+    """What is said where a run has another plan or coordinator (rule 4)."""
+    return Refused(f"run {run!r:.80}: expected the plan and coordinator that it was shown with, got another")
 
 
 @contextmanager

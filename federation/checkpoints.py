@@ -26,6 +26,7 @@ MAX_BYTES: Final = 256 * 2**20
 """Of one document, as written."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _SUFFIX: Final = ".json"
+_FIELDS: Final = ("document", "name", "sha256")
 _PARTIAL: Final = re.compile(r"\.[0-9a-f]{16}\.partial")
 
 
@@ -67,22 +68,10 @@ class Checkpoints:
             raise InputError(f"{path}: expected the document that was saved under this name, got another")
         return document
 
-    def names(self) -> tuple[str, ...]:
-        """Names under which documents lie, in order.
-
-        Raises:
-            InputError: if the folder can not be read.
-        """
-        return tuple(sorted(name.removesuffix(_SUFFIX) for name in self._files() if self._is_document(name)))
-
     def _path(self, name: str) -> Path:
         if not isinstance(name, str) or not _NAME.fullmatch(name):  # rule 3
             raise InputError("checkpoint: expected a name of 1 to 100 letters, digits and ._-, got otherwise")
         return self._folder / f"{name}{_SUFFIX}"
-
-    @staticmethod
-    def _is_document(file: str) -> bool:
-        return file.endswith(_SUFFIX) and _NAME.fullmatch(file.removesuffix(_SUFFIX)) is not None
 
     def _files(self) -> Iterator[str]:
         try:
@@ -106,9 +95,6 @@ class Checkpoints:
                 with suppress(OSError):
                     (self._folder / file).unlink()
         self._ready = True
-
-
-_FIELDS: Final = ("document", "name", "sha256")
 
 
 def _digest(name: str, document: Any) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import secrets
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from privacy.errors import InputError, Refused
+from privacy.errors import Refused
 from privacy.plan import decimal
 
 app = typer.Typer()
@@ -17,6 +16,7 @@ app = typer.Typer()
 
 @app.command()
 def train(
+    context: typer.Context,
     group: Annotated[Path, typer.Option(help="The coordinator's folder: contract.toml, keys.json, coordinator.pem.")],
     site: Annotated[list[Path], typer.Option(help="A site's folder (site.toml and its keys); repeat.")],
     epsilon: Annotated[str, typer.Option(help="Budget of the run for each employee, at delta.")] = "",
@@ -25,6 +25,7 @@ def train(
     trust: Annotated[
         str, typer.Option(help="local: every site adds all the noise; secure-sum: sites add up under masks, share it.")
     ] = "local",
+    rounds: Annotated[int, typer.Option(min=1, max=200, help="Gradient sums.")] = 12,
     measure: Annotated[
         list[str] | None,
         typer.Option(help="Measure at the end, on the same budget: evaluation, head-count, fairness-TRAIT; repeat."),
@@ -46,30 +47,26 @@ def train(
 ) -> None:
     """Train embedded: Flower apps and guards in this process. The release is in runs/<run id>/release."""
     from federation import run_view
-    from federation.run_folders import run_folder
-    from federation.run_settings import SETTINGS, Settings, begun
+    from federation.run_options import new_run_id, settings_of
+    from federation.run_settings import Settings
 
-    settings = (
-        begun(run_folder(runs, resume), deadline)
-        if resume
-        else Settings(
+    def new() -> Settings:
+        return Settings(
             run=run or new_run_id(use_case),
             use_case=use_case,
             epsilon=decimal(epsilon, "--epsilon"),
             delta=decimal(delta, "--delta"),
             trust=trust,
+            rounds=rounds,
             measures=tuple(measure or ()),
             float64=float64,
             audit=audit,
             prior=prior,
             deadline=deadline,
         )
-    )
+
+    settings = settings_of(context, runs, resume, deadline, new)
     out = runs / settings.run
-    if not resume and (out / SETTINGS).exists():
-        raise InputError(
-            f"run {settings.run!r}: expected a new one, or --resume {settings.run}; got one that was begun"
-        )
     with run_view.live(out):
         from federation.embedded import run_embedded  # torch and Flower: seconds, with something to look at
 
@@ -78,8 +75,3 @@ def train(
         except Refused as error:
             raise Refused(f"{error} (go on with --resume {settings.run})") from None
     print(json.dumps({"run": settings.run, "release": str(release)}) if as_json else f"release: {release}")
-
-
-def new_run_id(use_case: str) -> str:
-    """A fresh run id."""
-    return f"{use_case}-{secrets.token_hex(4)}"

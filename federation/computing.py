@@ -50,6 +50,17 @@ class Computing:
         """Keep no rows."""
         self._run = self._of_rows = None
 
+    def rows(self, run: str) -> MarkedRows:
+        """All rows as they may be used now.
+
+        Raises:
+            KithError: if they can not be used.
+            Refused: if the policy does not find their people enough.
+        """
+        here = self.source(run).rows()
+        self._site.policy.check_people(len(here.marks))
+        return here
+
     def of_release(self, event: GaussianSum, state: bytes) -> Computation:
         """What computes an event's exact sum, int64 in grid steps, once its state has been checked.
 
@@ -70,7 +81,7 @@ class Computing:
 
     def _rows_of(self, run: str, members: Marks) -> tuple[MarkedRows, Marks, MinimizedRows, SiteSums]:
         """All rows as they may be used now, the run's members, their rows, and the sums over these."""
-        here = self.source(run).rows()
+        here = self.rows(run)
         known = self._of_rows
         if known is None or known[0] is not here or known[1] != members:
             from models.training import SiteSums  # torch and opacus: seconds that a refused plan need not wait for

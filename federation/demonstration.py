@@ -8,7 +8,7 @@ from the same truth, who are in no site's records.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from federation.embedded import run_embedded
 from federation.group import create_group
 from federation.run_settings import Settings
 from federation.site import Site, create_site
+from federation.training_run import Progress
 from models.evaluation import auc, fit_noisy, fit_pooled
 from models.explanation import explain
 from models.features import GRID, FeatureSpace
@@ -61,8 +62,6 @@ OFFICERS: Final = 2
 OTHERS: Final = 4
 """How many further groups are drawn to measure on, each as large as the one that trains."""
 RECORDS: Final = "records"
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

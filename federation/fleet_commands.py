@@ -100,6 +100,7 @@ def down(folder: Folder, as_json: Json = False) -> None:
 
 @fleet.command()
 def run(
+    context: typer.Context,
     folder: Folder,
     epsilon: Annotated[str, typer.Option(help="Budget of the run for each employee, at delta.")] = "",
     delta: Annotated[str, typer.Option(help="Probability, well below one in the number of people.")] = "",
@@ -112,25 +113,25 @@ def run(
     ] = None,
     audit: Annotated[Path | None, typer.Option(help="An audit of exactly this plan, to go into the release.")] = None,
     prior: Annotated[Path | None, typer.Option(help="The release that this one follows.")] = None,
+    float64: Annotated[
+        bool, typer.Option("--float64", help="Ask for floating-point noise: faster; the certificate says so.")
+    ] = False,
     run_id: Annotated[str, typer.Option("--run", help="The run's id; a new one if none.")] = "",
     resume: Annotated[str, typer.Option(help="Go on with this run from its last complete release.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Submit it and do not wait for its end.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run on the fleet and follow it to its end. The release is in coordinator/runs/<run id>/release."""
-    from federation.commands import new_run_id
     from federation.fleet import running
     from federation.fleet.layout import Fleet
-    from federation.run_folders import run_folder
-    from federation.run_settings import SETTINGS, Settings, begun
+    from federation.run_options import new_run_id, settings_of
+    from federation.run_settings import Settings
     from privacy.plan import decimal
 
     described = Fleet.read(folder)
-    settings: Settings
-    if resume:
-        settings = begun(run_folder(described.runs, resume), described.deadline)
-    else:
-        settings = Settings(
+
+    def new() -> Settings:
+        return Settings(
             run=run_id or new_run_id(use_case),
             use_case=use_case,
             epsilon=decimal(epsilon, "--epsilon"),
@@ -138,12 +139,13 @@ def run(
             trust=trust,
             rounds=rounds,
             measures=tuple(measure or ()),
+            float64=float64,
             audit=None if audit is None else audit.resolve(),
             prior=None if prior is None else prior.resolve(),
             deadline=described.deadline,
         )
-        if (described.runs / settings.run / SETTINGS).exists():
-            raise InputError(f"run {settings.run!r}: expected a new one, or --resume; got one that was begun")
+
+    settings = settings_of(context, described.runs, resume, described.deadline, new)
     started = running.start(described, settings)
     document = {"run": settings.run, "flower_run": str(started.flower)}
     if detach:
@@ -152,7 +154,8 @@ def run(
     try:
         release = running.follow(described, started)
     except KeyboardInterrupt:
-        raise Refused(f"run {settings.run}: no longer watched; it goes on (kith runs show {settings.run})") from None
+        look = f"kith runs show {settings.run} --runs {described.runs}"
+        raise Refused(f"run {settings.run}: no longer watched; it goes on ({look})") from None
     print(json.dumps({**document, "release": str(release)}) if as_json else f"release: {release}")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from typing import Final
 
 from privacy.errors import InputError
@@ -16,18 +17,24 @@ CHUNK: Final = 1 << 20
 SHORTEST_WAIT: Final = 0.001
 
 
-def read_frame(channel: socket.socket, max_bytes: int, seconds: float) -> bytes:
+def read_frame(channel: socket.socket, max_bytes: int, seconds: float, kept: Callable[[int], None]) -> bytes:
     """The body of one frame, all of it within so many seconds; memory is taken only as bytes come.
+
+    Args:
+        channel: where it comes from.
+        max_bytes: of the body.
+        seconds: for all of it.
+        kept: told of how many bytes there are more, with each part that comes; what it raises ends the reading.
 
     Raises:
         InputError: for an empty body or one of more than `max_bytes`.
         OSError: if the other side ends early or is too slow.
     """
     deadline = time.monotonic() + seconds
-    size = int.from_bytes(_read(channel, PREFIX, deadline), "big")
+    size = int.from_bytes(_read(channel, PREFIX, deadline, kept), "big")
     if not 0 < size <= max_bytes:
         raise InputError(f"frame: expected 1 to {max_bytes} bytes, got {size}")
-    return _read(channel, size, deadline)
+    return _read(channel, size, deadline, kept)
 
 
 def write_frame(channel: socket.socket, body: bytes, seconds: float) -> None:
@@ -43,12 +50,13 @@ def write_frame(channel: socket.socket, body: bytes, seconds: float) -> None:
         left = left[channel.send(left) :]
 
 
-def _read(channel: socket.socket, size: int, deadline: float) -> bytes:
+def _read(channel: socket.socket, size: int, deadline: float, kept: Callable[[int], None]) -> bytes:
     found = bytearray()
     while len(found) < size:
         channel.settimeout(max(deadline - time.monotonic(), SHORTEST_WAIT))
         part = channel.recv(min(size - len(found), CHUNK))
         if not part:
             raise ConnectionError("ended early")
+        kept(len(part))
         found += part
     return bytes(found)

@@ -2,7 +2,8 @@
 
 Rules:
     1. A request is served only under the signature of a coordinator whom the site lets start runs, and a plan only if
-       it is one that this site serves at all (`federation.acceptance`), and serves now (`federation.admission`).
+       it is one that this site serves at all (`federation.acceptance`), and serves now (`federation.admission`): at
+       each request, those that unmask a sum included.
     2. What is refused is refused before anything is written, and as far as it can be before anything is read.
     3. The whole plan is reserved in the ledger at its first release here. Who is there then, and whose own budget holds
        the plan, are its members: nobody else's rows enter any of its releases, whoever comes later.
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -33,16 +35,17 @@ from typing import Final, TypeVar
 from federation import sealed, witnessing
 from federation.acceptance import check_plan
 from federation.admission import Admission
+from federation.approvals import Waiting
 from federation.code_digest import code_digest
 from federation.computing import Computing
-from federation.secure_sum.site_sums import SiteSums
+from federation.sealed import Answered
+from federation.secure_sum.site_sums import SumsAtSite
 from federation.secure_sum.sum_store import SumStore
-from federation.site import Site
+from federation.site import SUMS_FILE, Site
 from federation.site_keys import coordinators, site_keys
-from federation.source import Source
 from federation.wire import (
-    Advert,
     Advertise,
+    Advertised,
     Agree,
     Agreed,
     Contribute,
@@ -69,8 +72,10 @@ from privacy.plan import DISCRETE, SECURE_SUM, Plan
 from privacy.receipt import Receipt, sign_receipt
 from records.contract import load_contract
 
-SUMS_FILE: Final = "sums.sqlite"
-"""In the site's folder: what it has decided in secure sums."""
+UNSAID: Final = "site: something of its own is not as it should be; its own log says what"
+_PLACE: Final = re.compile(r"(?<!\w)/\S")
+"""Where a path begins that is no part of a longer word."""
+
 logger = logging.getLogger("kith.guard")
 Result = TypeVar("Result")
 
@@ -93,9 +98,9 @@ class Guard:
         self._signer = site.signer
         self._noise = site.noise_source()
         self._contract = load_contract(site.contract)
-        self._admission = Admission(site)
+        self._admission = Admission(site, self._ledger)
         self._computing = Computing(site, self._contract)
-        self._sums = SiteSums(site.name, self._signer, SumStore(site.folder / SUMS_FILE), lambda: site_keys(site))
+        self._sums = SumsAtSite(site.name, self._signer, SumStore(site.folder / SUMS_FILE), lambda: site_keys(site))
 
     @property
     def name(self) -> str:
@@ -103,20 +108,25 @@ class Guard:
         return self._site.name
 
     def answer(self, request: bytes) -> bytes:
-        """The sealed reply to a sealed request (`federation.sealed`); a refusal where it is not served.
+        """The sealed reply to a sealed request: `answered`'s."""
+        return self.answered(request).sealed
 
-        No word of an unforeseen error leaves: it may hold a person's value.
+    def answered(self, request: bytes) -> Answered:
+        """What comes of a sealed request (`federation.sealed`); a refusal where it is not served.
+
+        No word of an unforeseen error leaves: it may hold a person's value. Nor does where a file of the site is.
         """
-        reply: Message
+        asked: Request | None = None
+        told: Message
         try:
-            asked = sealed.open_request(request, coordinators(self._site))  # rule 1
-            reply = self._reply(asked)
+            asked = sealed.open_request(request, coordinators(self._site), int(self._clock().timestamp()))  # rule 1
+            told = self._reply(asked)
         except KithError as error:
-            reply = Refusal(str(error)[:1000], getattr(error, "waiting", False))
+            told = Refusal(_sayable(str(error))[:1000], isinstance(error, Waiting))
         except Exception as error:
             logger.exception("unforeseen")
-            reply = Refusal(f"site: unforeseen {type(error).__name__}")
-        return sealed.seal_reply(reply, request, self._signer)
+            told = Refusal(f"site: unforeseen {type(error).__name__}")
+        return Answered(asked, told, sealed.seal_reply(told, request, self._signer))
 
     def _reply(self, asked: Request) -> Message:
         match asked:
@@ -145,7 +155,7 @@ class Guard:
         Raises:
             KithError: if the request can not or may not be served; the message may leave.
         """
-        plan = self._accepted(request.run, request.plan)
+        plan = self._accepted(request.run, Plan.from_bytes(request.plan))
         event = plan.event(request.event)
         compute = self._computing.of_release(event, request.state)  # rule 7
         witnessing.hold_own(self._site, self._ledger)  # rule 8
@@ -170,20 +180,24 @@ class Guard:
         witnessing.hold_own(self._site, self._ledger)
         return Contribution(values, receipt)
 
-    def advertise(self, request: Advertise) -> Advert:
+    def advertise(self, request: Advertise) -> Advertised:
         """Make keys for a plan with a secure sum."""
-        return Advert(self._sums.advert(request.run, self._accepted(request.run, request.plan)))
+        plan = self._accepted(request.run, Plan.from_bytes(request.plan))
+        return Advertised(self._sums.advert(request.run, plan))
 
     def share(self, request: Share) -> Shares:
         """Share out what others need to unmask."""
-        return Shares(self._sums.shares(request.run, self._accepted(request.run, request.plan), request.adverts))
+        plan = self._accepted(request.run, Plan.from_bytes(request.plan))
+        return Shares(self._sums.shares(request.run, plan, request.adverts))
 
     def agree(self, request: Agree) -> Agreed:
         """Sign a list of those whose contributions have arrived."""
+        self._accepted(request.run, self._sums.plan(request.run))
         return Agreed(self._sums.agree(request.run, request.event, request.index, request.survivors))
 
     def unmask(self, request: Unmask) -> Unmasked:
         """Give the shares by which the sum over a release's survivors can be unmasked."""
+        self._accepted(request.run, self._sums.plan(request.run))
         seeds, keys = self._sums.unmask(
             request.run, request.event, request.index, request.survivors, request.signatures
         )
@@ -191,38 +205,40 @@ class Guard:
 
     def finish(self, request: Finish) -> Finished:
         """End a run: the ledger's excerpt that proves its charges, and what the site holds of other sites' logs."""
-        self._ledger.end(request.run)
         self._computing.forget()
-        self._sums.forget(request.run)
+        self._sums.forget(request.run)  # first: a run that made its keys and never reserved has nothing to end below
+        self._ledger.end(request.run)
         witnessing.hold_own(self._site, self._ledger)
         excerpt = self._ledger.excerpt(request.run, self._signer).to_bytes()
-        return Finished(excerpt, {origin: head.size for origin, head in self._site.witnessed.held().items()})
+        return Finished(excerpt, witnessing.heads_of_others(self._site))
 
     def prove(self, request: Prove) -> Proofs:
-        """Proofs that the site's ledger continues what others have seen of it: `federation.witnessing.prove`."""
-        return Proofs(witnessing.prove(self._ledger, witnessing.spans_of(request)))
+        """Say how the site's ledger continues what others have seen of it: `federation.witnessing.prove`."""
+        return Proofs(witnessing.prove(self._ledger, self._signer, request))
 
     def witness(self, request: Witness) -> Cosigned:
         """Look at the other sites' checkpoints and cosign them: `federation.witnessing.witness`."""
-        shown = witnessing.shown_of(request)
-        return Cosigned(witnessing.witness(self._site, request.lists, shown, int(time.time())))
+        return Cosigned(witnessing.witness(self._site, request, int(time.time())))
 
-    def _accepted(self, run: str, data: bytes) -> Plan:
+    def _accepted(self, run: str, plan: Plan) -> Plan:
         """The plan of a run, if this site serves it (rule 1)."""
-        plan = Plan.from_bytes(data)
         check_plan(plan, self._site, self._contract.purpose, self._computing.space, self._ledger.budget)
-        coordinator = next(iter(coordinators(self._site)), "")
-        self._admission.admit(run, plan, coordinator, self._clock())
+        self._admission.admit(run, plan, self._coordinator, self._clock())
         return plan
+
+    @property
+    def _coordinator(self) -> str:
+        """Id of the key that requests are signed with."""
+        return next(iter(coordinators(self._site)), "")
 
     def _reserve(self, run: str, plan: Plan) -> None:
         """Reserve the plan for those who are there, unless it is (rule 3)."""
         if self._ledger.knows(run):
             self._ledger.reserve(run, plan, ())  # which refuses another plan
             return
-        source = self._computing.source(run)
-        source.check(plan)
-        marks = self._unsaid(run, lambda: self._marks(source))
+        self._computing.source(run).check(plan)
+        marks = self._unsaid(run, lambda: self._computing.rows(run).marks)
+        self._admission.start(run, plan, self._coordinator, self._clock())
         found = self._ledger.reserve(run, plan, marks)
         if found.left_out:  # rule 6: in the site's own log and ledger, and in no reply
             logger.warning(
@@ -235,12 +251,6 @@ class Guard:
         release = request.run, request.event, request.index
         if self._sums.has_masked(*release) and not self._ledger.settled(*release):
             raise Refused(f"{request.event} {request.index}: expected one not masked yet, got one lost in a crash")
-
-    def _marks(self, source: Source) -> tuple[bytes, ...]:
-        """The marks of those whose rows there are, if the policy finds them enough."""
-        marks = source.rows().marks
-        self._site.policy.check_people(len(marks))
-        return marks
 
     def _unsaid(self, run: str, work: Callable[[], Result]) -> Result:
         """The result of work on rows, or a refusal that does not say what was wrong with them (rule 6)."""
@@ -269,3 +279,11 @@ class Guard:
             contribution=hashlib.sha256(values).hexdigest(),
         )
         return sign_receipt(receipt, self._signer)
+
+
+def _sayable(words: str) -> str:
+    """An error's words, unless they say where a file of the site is: these are for its own log."""
+    if _PLACE.search(words) is None:
+        return words
+    logger.error("not said to the coordinator: %s", words)
+    return UNSAID

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import signal
 from contextlib import ExitStack
@@ -56,7 +57,7 @@ def serve(
     place = listen or site.listen
     if not place:
         raise InputError("guard serve: expected --listen, or listen in site.toml, got neither")
-    at = None if metrics is None else _host_and_port(metrics)
+    at = None if metrics is None else _loopback(metrics)
     with ExitStack() as open_:
         listener = listen_at(place, site.peers, site.tls)
         open_.callback(listener.close)
@@ -76,8 +77,9 @@ def _server(
     """The site's server, and where its figures are served, if they are."""
     from federation.approvals import Approvals
     from federation.guard import Guard
-    from federation.guard_metrics import GuardMetrics, SiteCollector, metrics_server
+    from federation.guard_metrics import GuardMetrics, SiteCollector
     from federation.guard_server import GuardServer
+    from federation.metrics_server import metrics_server
 
     watch, figures = GuardMetrics(), {}
     if metrics is not None:
@@ -85,8 +87,8 @@ def _server(
         open_.callback(ledger.close)
         open_.callback(queue.close)
         watch.registry.register(SiteCollector(site, ledger, queue))
-        figures["metrics"] = open_.enter_context(metrics_server(watch.registry, *metrics))
-    return GuardServer(Guard(site).answer, listener, watch), figures
+        figures["metrics"] = open_.enter_context(metrics_server(watch.registry, *metrics, "--metrics"))
+    return GuardServer(Guard(site).answered, listener, watch), figures
 
 
 @guard.command()
@@ -120,6 +122,7 @@ def refuse(folder: Folder, digest: Digest, key: Key, run: OfRun = None, as_json:
 
 
 def _decide(folder: Path, digest: str, run: str | None, verdict: str, key: str, as_json: bool) -> None:
+    """Print the plan as it stands, then sign, then say where its run stands: nobody signs what can not be shown."""
     from datetime import UTC, datetime
 
     from federation.plan_words import lines
@@ -131,10 +134,12 @@ def _decide(folder: Path, digest: str, run: str | None, verdict: str, key: str, 
             raise InputError(f"plan {digest[:16]}: expected one that was asked for at {site.name}, got none")
         approvers = site.policy.approvers
         shown = _found(queue.shown(approvers), digest, run)
+        told = _told(site, queue, shown)
+        print(json.dumps(told, indent=2) if as_json else "\n".join(lines(told)), flush=True)
         queue.decide(shown, verdict, signer_from_uri(key), approvers, datetime.now(UTC))
-        again = _found(queue.shown(approvers), shown.digest, shown.run)
-        told = _told(site, queue, again)
-    print(json.dumps(told, indent=2) if as_json else "\n".join(lines(told)))
+        signed = _found(queue.shown(approvers), shown.digest, shown.run)
+        if not as_json:
+            print(next(lines(_told(site, queue, signed))))
 
 
 def _opened(folder: Path, open_: ExitStack) -> tuple[Site, Approvals | None]:
@@ -165,17 +170,25 @@ def _told(site: Site, queue: Approvals, shown: Shown) -> dict[str, Any]:
 
 
 def _found(shown: tuple[Shown, ...], digest: str, run: str | None) -> Shown:
+    from federation.plan_words import printable
+
     if len(digest) < LEAST_PREFIX:
         raise InputError(f"plan: expected at least {LEAST_PREFIX} digits of its digest, got {len(digest)}")
     found = [one for one in shown if one.digest.startswith(digest) and run in (None, one.run)]
     if len(found) != 1:
-        runs = ", ".join(one.run for one in found) or "none"
+        runs = ", ".join(printable(one.run) for one in found) or "none"
         raise InputError(f"plan {digest[:16]}: expected one run that asks for it, got {runs}; --run says which")
     return found[0]
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) >= 1 << 16:
-        raise InputError(f"--metrics: expected HOST:PORT, got {address!r:.60}")
-    return host.strip("[]"), int(port)
+def _loopback(address: str) -> tuple[str, int]:
+    """Where a guard's figures may be served: they are the site's own."""
+    from federation.metrics_server import host_and_port
+
+    host, port = host_and_port(address, "--metrics")
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return host, port
+    except ValueError:
+        pass
+    raise InputError(f"--metrics: expected a loopback address, got {host!r:.60}")

@@ -5,12 +5,16 @@ Rules:
        peers are named nobody else is answered.
     2. TLS is 1.3, and whoever asks shows a certificate of the one authority that the site names, and one of the names
        in it is a peer's, where peers are named.
-    3. A socket that another process listens on is left alone.
+    3. A socket that another process listens on is left alone, however busy that is: it is removed only if the system
+       says that nobody listens.
+    4. A handshake has a short deadline, and tells before it whose it is as far as one can know: what strangers may hold
+       of a guard is counted by that (`federation.guard_server`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import pwd
 import socket
@@ -27,7 +31,9 @@ from privacy.errors import InputError, Refused
 
 SOCKET_MODE: Final = 0o660
 BACKLOG: Final = 64
-HANDSHAKE_SECONDS: Final = 10.0
+HANDSHAKE_SECONDS: Final = 3.0
+SUBNET: Final = 64
+"""Bits of an IPv6 address that one customer of a network has to himself; the rest he may choose."""
 _CREDENTIALS: Final = struct.Struct("3i")  # of struct ucred: process, user, group
 
 
@@ -39,12 +45,15 @@ class Listener:
         address: as a messenger's node config writes it.
         bound: the listening socket.
         greet: the channel to talk over and who is behind it; raises `Refused` or `OSError`.
+        origin: of the address of somebody who has connected: what he can not choose of it (rule 4); None on a Unix
+            socket, where the kernel has let him in and greeting takes no time.
         path, inode: of a Unix socket.
     """
 
     address: str
     bound: socket.socket
     greet: Callable[[socket.socket], tuple[socket.socket, str]]
+    origin: Callable[[Any], str | None]
     path: Path | None = None
     inode: int = 0
 
@@ -100,7 +109,7 @@ def _unix(path: Path, peers: Sequence[str]) -> Listener:
             raise Refused(f"guard: expected one of its peers, got user {user}")
         return channel, f"user {user}"
 
-    return Listener(f"unix:{path}", bound, greet, path, path.lstat().st_ino)
+    return Listener(f"unix:{path}", bound, greet, lambda _: None, path, path.lstat().st_ino)
 
 
 def _tls(host: str, port: int, peers: Sequence[str], files: TlsFiles) -> Listener:
@@ -120,7 +129,7 @@ def _tls(host: str, port: int, peers: Sequence[str], files: TlsFiles) -> Listene
         raise InputError(f"guard, listen: expected to listen at {host}:{port}, got {error.strerror}") from None
 
     def greet(channel: socket.socket) -> tuple[socket.socket, str]:
-        channel.settimeout(HANDSHAKE_SECONDS)
+        channel.settimeout(HANDSHAKE_SECONDS)  # of all of it (rule 4)
         secured = context.wrap_socket(channel, server_side=True)
         names = _names(secured)
         if peers and not names & set(peers):
@@ -128,7 +137,14 @@ def _tls(host: str, port: int, peers: Sequence[str], files: TlsFiles) -> Listene
             raise Refused("guard: expected one of its peers, got another certificate")
         return secured, f"certificate {min(names, default='without a name')}"
 
-    return Listener(f"tls:{host}:{bound.getsockname()[1]}", bound, greet)
+    return Listener(f"tls:{host}:{bound.getsockname()[1]}", bound, greet, _origin)
+
+
+def _origin(address: tuple[Any, ...]) -> str:
+    """Rule 4."""
+    host = ipaddress.ip_address(address[0].partition("%")[0])
+    bits = SUBNET if isinstance(host, ipaddress.IPv6Address) and not host.ipv4_mapped else host.max_prefixlen
+    return str(ipaddress.ip_network((host, bits), strict=False))
 
 
 def _names(channel: ssl.SSLSocket) -> set[str]:
@@ -154,9 +170,14 @@ def _remove_stale(path: Path) -> None:
             raise InputError(f"guard, listen: expected no file or a socket at {path}, got another file")
     except OSError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
-        probe.settimeout(1)
-        probe.connect(str(path))
-        raise InputError(f"guard, listen: expected nobody at {path}, got a process that listens there")
-    with contextlib.suppress(OSError):
-        path.unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return
+        except OSError:  # one that so many wait for that the system takes no more is there
+            pass
+    raise InputError(f"guard, listen: expected nobody at {path}, got a process that listens there")

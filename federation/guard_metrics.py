@@ -6,25 +6,22 @@ depends on how many people there are, who they are, or whether anybody was left 
 
 from __future__ import annotations
 
-import base64
-import ipaddress
-import json
 import logging
 import time
 from collections import Counter as Counts
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from federation.admission import approvals_needed
 from federation.approvals import APPROVED, REFUSED, WAITING, Approvals
+from federation.guard_server import CROWD
+from federation.sealed import Answered
 from federation.site import Site
-from federation.wire import Message, Refusal
-from privacy.errors import InputError
+from federation.wire import Refusal
 from privacy.ledger import Ledger
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -57,31 +54,32 @@ class GuardMetrics:
             "kith_guard_last_answer_timestamp_seconds", "Time of the last answer.", ("kind",), registry=self.registry
         )
 
-    def answered(self, peer: str, request: bytes, reply: bytes, seconds: float) -> None:
+    def answered(self, peer: str, received: int, answered: Answered, seconds: float) -> None:
         """See `guard_server.Watch`."""
-        asked, given = _payload(request), _payload(reply)
-        given = _json(given.get("reply"))
-        kind, outcome = _kind(asked), _kind(given)
-        outcome = WAITS if outcome == Refusal.__name__ and given.get("waiting") is True else outcome
+        asked, told = answered.asked, answered.told
+        kind = UNREADABLE if asked is None else type(asked).__name__
+        refusal = told if isinstance(told, Refusal) else None
+        outcome = WAITS if refusal is not None and refusal.waiting else type(told).__name__
         self._requests.labels(kind, outcome).inc()
         self._seconds.labels(kind).observe(seconds)
         self._last.labels(kind).set(time.time())
         facts: dict[str, Any] = {
             "kind": kind,
             "outcome": outcome,
-            **{name: str(asked[name])[:SHOWN] for name in ("run", "event", "index") if name in asked},
-            **({"reason": str(given["reason"])[:SHOWN]} if "reason" in given else {}),
+            **{name: str(getattr(asked, name))[:SHOWN] for name in ("run", "event", "index") if hasattr(asked, name)},
+            **({} if refusal is None else {"reason": refusal.reason[:SHOWN]}),
             "peer": peer,
             "seconds": round(seconds, 4),
-            "received": len(request),
-            "sent": len(reply),
+            "received": received,
+            "sent": len(answered.sealed),
         }
         logger.info("answered", extra={"facts": facts})
 
     def turned_away(self, why: str) -> None:
         """See `guard_server.Watch`."""
         self._turned_away.labels(why).inc()
-        logger.warning("turned away", extra={"facts": {"why": why}})
+        if why != CROWD:  # which strangers may bring about as often as they like: it would fill the site's disk
+            logger.warning("turned away", extra={"facts": {"why": why}})
 
 
 class SiteCollector:
@@ -123,47 +121,3 @@ class SiteCollector:
             "When a run last started; 0 for never.",
             value=max(started, default=0),
         )
-
-
-@contextmanager
-def metrics_server(registry: CollectorRegistry, host: str, port: int) -> Iterator[str]:
-    """Serve a registry for as long as the block lasts; the URL.
-
-    Args:
-        registry: what is served.
-        host: a loopback address.
-        port: TCP port; 0 for any free one.
-
-    Raises:
-        InputError: if the address is none of this machine's loopback, or nothing can be served there.
-    """
-    try:
-        if not ipaddress.ip_address(host).is_loopback:
-            raise ValueError
-        server, thread = start_http_server(port, host, registry)
-    except (OSError, ValueError, OverflowError):
-        raise InputError(f"--metrics: expected a free port at a loopback address, got {host!r:.60} {port}") from None
-    try:
-        yield f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}/metrics"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def _payload(envelope: bytes) -> dict[str, Any]:
-    """What an envelope says, for the log alone: its signature is not looked at here."""
-    return _json(_json(envelope, encoded=False).get("payload"))
-
-
-def _json(data: Any, encoded: bool = True) -> dict[str, Any]:
-    try:
-        found = json.loads(base64.b64decode(data) if encoded else data)
-    except (ValueError, TypeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _kind(message: Mapping[str, Any]) -> str:
-    kind = message.get("kind")
-    return kind if isinstance(kind, str) and kind in Message.kinds else UNREADABLE

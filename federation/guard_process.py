@@ -52,7 +52,7 @@ class JsonLines(logging.Formatter):
             line["error"] = record.exc_info[0].__name__
             frames = traceback.extract_tb(record.exc_info[2])[-FRAMES:]
             line["frames"] = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
-        return json.dumps(line | getattr(record, "facts", {}), ensure_ascii=False)
+        return json.dumps(line | getattr(record, "facts", {}))
 
 
 def compute_alone() -> None:

@@ -32,6 +32,8 @@ PREFIX: Final = 4
 PATIENCE: Final = 600.0
 """Seconds for a guard's whole answer; its first one reads everybody's rows."""
 CHUNK: Final = 1 << 20
+PAUSE: Final = 0.05
+"""Seconds until a guard is tried again that lets nobody in at the moment."""
 NO_GUARD: Final = 1001
 """Code of every error reply from here: a guard's own refusals are sealed replies."""
 SILENT: Final = "site: its guard does not answer"
@@ -85,13 +87,13 @@ def ask_at(place: str) -> Ask:
     """
     scheme, _, rest = place.partition(":")
     if scheme == "unix" and rest.startswith("/"):
-        return lambda body: _exchange(_unix(rest), body)
+        return lambda body: _exchange(lambda deadline: _unix(rest, deadline), body)
     address, *options = rest.split(",")
     host, _, port = address.rpartition(":")
     files = dict(option.partition("=")[::2] for option in options)
     if scheme != "tls" or not host or not port.isdecimal() or set(files) != {"ca", "cert", "key"}:
         raise Unnamed
-    return lambda body: _exchange(_tls(host.strip("[]"), int(port), files), body)
+    return lambda body: _exchange(lambda _: _tls(host.strip("[]"), int(port), files), body)
 
 
 def _of_node(context: Context) -> Ask:
@@ -101,15 +103,21 @@ def _of_node(context: Context) -> Ask:
     return ask_at(place)
 
 
-def _unix(path: str) -> socket.socket:
+def _unix(path: str, deadline: float) -> socket.socket:
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     channel.settimeout(PATIENCE)
     try:
-        channel.connect(path)
+        while True:
+            try:
+                channel.connect(path)
+                return channel
+            except BlockingIOError:  # as many wait already as the system takes; it says so at once
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE)
     except OSError:
         channel.close()
         raise
-    return channel
 
 
 def _tls(host: str, port: int, files: dict[str, str]) -> socket.socket:
@@ -124,9 +132,9 @@ def _tls(host: str, port: int, files: dict[str, str]) -> socket.socket:
         raise
 
 
-def _exchange(channel: socket.socket, body: bytes) -> bytes:
+def _exchange(connected: Callable[[float], socket.socket], body: bytes) -> bytes:
     deadline = time.monotonic() + PATIENCE
-    with channel:
+    with connected(deadline) as channel:
         channel.sendall(len(body).to_bytes(PREFIX, "big") + body)
         size = int.from_bytes(_read(channel, PREFIX, deadline), "big")
         if not 0 < size <= MAX_BYTES:

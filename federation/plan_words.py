@@ -1,4 +1,9 @@
-"""A plan that waits at a site, in words and figures for whoever is to approve it."""
+"""A plan that waits at a site, in words and figures for whoever is to approve it.
+
+Rules:
+    1. Whoever asks writes some of the words. Of each line only characters that print are shown, so that no plan writes
+       a line, or over one.
+"""
 
 from __future__ import annotations
 
@@ -107,6 +112,15 @@ def document(shown: Shown, needed: int, site: str, found: Sequence[Limit]) -> di
 
 def lines(told: dict[str, Any]) -> Iterator[str]:
     """A document of `document` for people to read."""
+    return map(printable, _lines(told))
+
+
+def printable(line: str) -> str:
+    """A line as a terminal may show it (rule 1)."""
+    return "".join(one if one.isprintable() else "?" for one in line)
+
+
+def _lines(told: dict[str, Any]) -> Iterator[str]:
     people = f"{told['approvals_needed']} needed"
     for one in told["verdicts"]:
         people += f"; {one['verdict']} by {one['name']}"

@@ -95,8 +95,8 @@ class Policy:
         largest_clip: of a plan, a decimal.
         largest_mu2: of a plan, for each employee, a decimal.
         least_noise: of every single release, noise over sensitivity: of the sum under a secure sum, a decimal.
-        least_people: fewest people whose records may be used; with fewer no run starts. Whoever asks then learns that
-            the site does not take part, so 0, which tells nothing, is the default.
+        least_people: fewest people whose records may be used; with fewer no run starts, and none goes on. Whoever asks
+            then learns that the site does not take part, so 0, which tells nothing, is the default.
         least_replies: fewest sites that may make up a release.
         least_colluding: how many sites a secure sum must hold against at least.
         runs_per_week: how many runs may start in any seven days.

@@ -36,7 +36,7 @@ _COMMENTS: Final = {
     "float64": "Whether faster, inexact noise is served.",
     "largest_clip": "Limits of one plan: bound on one employee's gradient, and mu² for each employee.",
     "least_noise": "Of every single release: noise over what one employee can move (of the sum, under a secure sum).",
-    "least_people": "With fewer people no run starts. Whoever asks can tell: 0 unless few people are the worse risk.",
+    "least_people": "With fewer no one's rows are used. Whoever asks can tell: 0 unless few people are the worse risk.",
     "least_replies": "Sites that make up a release at least, and sites that a secure sum must hold against at least.",
     "runs_per_week": 'How often, and when: e.g. hours = ["Mon-Fri 07:00-19:00"]; [] is always.',
     "approvals": 'People who see a plan first: needed = 0, 1 or 2 of them; of = "all", "new" plans, or those\n'

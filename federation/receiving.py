@@ -5,6 +5,8 @@ Rules:
        state, at the plan's charge, and these bytes, of the length that the plan says.
     2. What a site could not have sent honestly is its garbage: a coordinate beyond what its declared number of people
        and 64 deviations of its noise come to. Under masks that can be said of the sum alone.
+    3. Noise is of the plan's own source, as the site's receipt says. Where all sites say that theirs is seeded, it is a
+       test; such a release verifies nowhere.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from federation.wire import Contribute, Contribution, Message
 from privacy import amounts
 from privacy.errors import InputError, VerificationFailed
 from privacy.plan import SECURE_SUM, GaussianSum, Plan
+from privacy.randomness import SEEDED, SOURCES
 from privacy.receipt import open_receipt
 from privacy.signing import Verifier
 
@@ -29,10 +32,17 @@ DEVIATIONS: Final = 64
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """A contribution whose receipt has been verified: int64 steps, or uint64 under masks."""
+    """A contribution whose receipt has been verified.
+
+    Attributes:
+        values: int64 steps, or uint64 under masks.
+        receipt: signed by the site.
+        noise: name of its source.
+    """
 
     values: NDArray[np.int64] | NDArray[np.uint64]
     receipt: bytes
+    noise: str
 
 
 def verified(site: str, told: Message, asked: Contribute, plan: Plan, key: Verifier) -> Verified:
@@ -53,15 +63,23 @@ def verified(site: str, told: Message, asked: Contribute, plan: Plan, key: Verif
         )
     if receipt.mu2 != amounts.to_text(amounts.once(event)):
         raise VerificationFailed(f"receipt of {site!r:.80}: expected the mu² of {asked.event}, got another")
+    if receipt.noise not in (SOURCES[plan.mechanism], SEEDED):  # rule 3
+        raise VerificationFailed(f"receipt of {site!r:.80}: expected noise of {SOURCES[plan.mechanism]}, got another")
     if receipt.contribution != hashlib.sha256(told.values).hexdigest():
         raise VerificationFailed(f"contribution of {site!r:.80}: expected the bytes that its receipt names, got others")
     if len(told.values) != 8 * event.coordinates:
         raise InputError(f"contribution of {site!r:.80}: expected {event.coordinates} numbers, got another length")
     if plan.trust == SECURE_SUM:
-        return Verified(np.frombuffer(told.values, dtype="<u8").astype(np.uint64), told.receipt)
+        return Verified(np.frombuffer(told.values, dtype="<u8").astype(np.uint64), told.receipt, receipt.noise)
     values = np.frombuffer(told.values, dtype="<i8").astype(np.int64)
     check_range(values, [site], event, plan)
-    return Verified(values, told.receipt)
+    return Verified(values, told.receipt, receipt.noise)
+
+
+def seeded_among(found: Mapping[str, Verified]) -> tuple[str, ...]:
+    """Sites that say that their noise is seeded, if others' is not (rule 3)."""
+    seeded = tuple(site for site, one in found.items() if one.noise == SEEDED)
+    return seeded if len(seeded) < len(found) else ()
 
 
 def check_range(values: NDArray[np.int64], sites: Collection[str], event: GaussianSum, plan: Plan) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from models.optimiser import Part
+from models.pooling import Part
 from privacy import fields
 from privacy.errors import InputError
 

@@ -7,14 +7,17 @@ Rules:
        that is there, and for the next one at the same state as before: guards answer with the same bytes.
     3. Under a secure sum, whose contributions have arrived is on disk before anybody is asked to unmask: no site is
        asked to unmask two different sums of one release, which it would refuse.
-    4. A sum under masks that can not be an honest one is not used: some site sent garbage, and nobody can tell which.
-       Of gradients there are others; without the second moments or a measure the run stops.
+    4. A sum under masks that can not be an honest one is not used: some site sent garbage. Of gradients there are
+       others; without the second moments or a measure the run stops, and after two such gradients in a row, so that
+       nobody makes all sites pay for nothing. Who can be named is.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -22,13 +25,13 @@ import numpy as np
 
 from federation.checkpoints import Checkpoints
 from federation.exchange import Exchanges, Replies, Reply
-from federation.receiving import Verified, check_range, verified
+from federation.receiving import Verified, check_range, seeded_among, verified
 from federation.released import Released
 from federation.run_log import RunLog
 from federation.secure_sum.at_coordinator import SumOfRun
 from federation.wire import (
-    Advert,
     Advertise,
+    Advertised,
     Agree,
     Agreed,
     Contribute,
@@ -40,9 +43,10 @@ from federation.wire import (
     Unmask,
     Unmasked,
 )
-from models.optimiser import Part
 from models.planning import GRADIENT
+from models.pooling import Part
 from privacy import fields
+from privacy.certificate import GARBAGE
 from privacy.errors import InputError, Refused
 from privacy.plan import SECURE_SUM, Plan
 
@@ -52,6 +56,9 @@ SUM: Final = "secure-sum"
 """Checkpoint of what a secure sum's sites have shared out."""
 
 
+logger = logging.getLogger("kith.rounds")
+
+
 class Rounds:
     """The releases of one run."""
 
@@ -59,10 +66,11 @@ class Rounds:
         """Nothing is asked yet."""
         self._exchanges, self._checkpoints, self._log, self._run, self._plan = exchanges, checkpoints, log, run, plan
         self._bytes = plan.to_bytes()
-        self._releases = [(event.name, index) for event in plan.events for index in range(event.times)]
+        self._releases = plan.releases
         self._sum: SumOfRun | None = None
         self._apart: Mapping[str, str] = {}
         self._delivered: set[str] = set()
+        self._last_was_void = False
 
     @property
     def done(self) -> int:
@@ -83,9 +91,11 @@ class Rounds:
             found = Released.from_document(known, f"checkpoint {_name(place)}")
             if (found.event, found.index, found.state) != (event, index, digest):
                 raise InputError(f"checkpoint {_name(place)}: expected {event} {index} at this state, got another")
+            self._last_was_void = not found.parts
             return found
         found = self._masked(place, asked) if self._plan.trust == SECURE_SUM else self._plain(asked)
         self._checkpoints.save(_name(place), found.to_document())  # rule 2
+        self._last_was_void = not found.parts
         self._tell(place, found)
         return found
 
@@ -101,7 +111,16 @@ class Rounds:
         def read(site: str, told: Message) -> Verified:
             return verified(site, told, one, self._plan, self._exchanges.sites[site])
 
-        return self._exchanges.ask("release", asked, read, self._plan.replies_at_least, (one.event, one.index))
+        least = self._plan.replies_at_least
+        replies = self._exchanges.ask("release", asked, read, least, (one.event, one.index))
+        if not (seeded := seeded_among(replies.found)):
+            return replies
+        found = {site: reply for site, reply in replies.found.items() if site not in seeded}
+        named = f"{one.event} {one.index}: expected noise that nobody can compute, got seeded of {', '.join(seeded)}"
+        if len(found) < least:
+            raise Refused(f"{named:.600}")
+        logger.warning("%s", named)
+        return Replies(found, {**replies.absent, **dict.fromkeys(seeded, GARBAGE)})
 
     # Under a secure sum
 
@@ -130,21 +149,25 @@ class Rounds:
         replies = self._ask_survivors("unmasking", unmask, survivors, of, unmasked)
         values = {site: np.asarray(one.values, dtype=np.uint64) for site, one in masked.items()}
         total, faults = summing.unmasked(*of, values, replies)
-        parts: tuple[Part, ...] = ()
-        why = "its sum can not be unmasked"
+        if total is None:
+            return self._released(asked, (), masked, absent, self._void(asked, faults))
         try:
-            if total is None:
-                raise InputError(f"{asked.event}: expected a sum that can be unmasked, got none")
-            why = "its sum was out of range"
             check_range(total, survivors, self._plan.event(asked.event), self._plan)
-            parts = (Part(survivors, total),)
-        except InputError as error:  # rule 4
-            if asked.event != GRADIENT:
-                raise Refused(
-                    f"{error}: a site has sent garbage under its masks, so this run can not be used"
-                ) from None
-            faults = {"": f"{why}: a site has sent garbage under its masks", **faults}
-        return self._released(asked, parts, masked, absent, faults)
+        except InputError:
+            spoiled = {"": "its sum was out of range: a site has sent garbage under its masks"}
+            return self._released(asked, (), masked, absent, self._void(asked, {**spoiled, **faults}))
+        return self._released(asked, (Part(survivors, total),), masked, absent, faults)
+
+    def _void(self, asked: Contribute, faults: Mapping[str, str]) -> Mapping[str, str]:
+        """What was wrong with a sum that is not used, if the run can go on without it (rule 4)."""
+        told = [f"{site or 'nobody can tell which site'}: {fault}" for site, fault in sorted(faults.items())]
+        for one in told:
+            logger.warning("%s %d can not be used: %s", asked.event, asked.index, one)
+        if asked.event != GRADIENT or self._last_was_void:
+            raise Refused(
+                f"{asked.event} {asked.index}: expected a sum that can be used, got none: {'; '.join(told):.600}"
+            )
+        return faults
 
     def _arrived(
         self, place: int, asked: Contribute, summing: SumOfRun
@@ -153,7 +176,7 @@ class Rounds:
         name, state = f"{_name(place)}-masked", hashlib.sha256(asked.state).hexdigest()
         if (known := self._checkpoints.load(name)) is None:
             inboxes = {site: {} if site in self._delivered else summing.inboxes[site] for site in summing.roster}
-            replies = self._contributions({site: _with_inbox(asked, inbox) for site, inbox in inboxes.items()})
+            replies = self._contributions({site: replace(asked, inbox=inbox) for site, inbox in inboxes.items()})
             self._delivered |= set(replies.found)
             known = {
                 "arrived": {site: _written(one) for site, one in replies.found.items()},
@@ -175,7 +198,7 @@ class Rounds:
         least, made = self._plan.replies_at_least, SumOfRun(self._run, self._plan, self._exchanges.sites)
 
         def advert(site: str, told: Message) -> bytes:
-            found = _is(Advert, site, told).advert
+            found = _is(Advertised, site, told).advert
             made.check_advert(site, found)
             return found
 
@@ -263,10 +286,6 @@ def _name(place: int) -> str:
     return f"release-{place:04d}"
 
 
-def _with_inbox(asked: Contribute, inbox: Mapping[str, bytes]) -> Contribute:
-    return Contribute(asked.run, asked.plan, asked.event, asked.index, asked.state, inbox)
-
-
 def _is(kind: type[Kind], site: str, told: Message) -> Kind:
     if not isinstance(told, kind):
         raise InputError(f"reply of {site!r:.80}: expected {kind.__name__}, got another")
@@ -275,9 +294,9 @@ def _is(kind: type[Kind], site: str, told: Message) -> Kind:
 
 def _written(one: Verified) -> dict[str, str]:
     values = fields.to_base64(np.asarray(one.values, dtype="<u8").tobytes())
-    return {"values": values, "receipt": fields.to_base64(one.receipt)}
+    return {"values": values, "receipt": fields.to_base64(one.receipt), "noise": one.noise}
 
 
 def _read(document: Any, where: str) -> Verified:
     values = np.frombuffer(fields.from_base64(document["values"], where), dtype="<u8").astype(np.uint64)
-    return Verified(values, fields.from_base64(document["receipt"], where))
+    return Verified(values, fields.from_base64(document["receipt"], where), document["noise"])

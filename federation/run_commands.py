@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +25,6 @@ app.add_typer(runs_app, name="runs")
 
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Where run folders are made.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-_ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):([0-9]{1,5})")
 
 
 @runs_app.command("list")
@@ -80,15 +78,14 @@ def metrics(
     runs: RunsFolder = Path("runs"),
 ) -> None:
     """Serve the figures of a folder's runs to Prometheus until it is stopped."""
-    from federation.run_metrics import metrics_server
+    from federation.metrics_server import host_and_port
+    from federation.run_metrics import serve_runs
 
-    parts = _ADDRESS.fullmatch(listen)
-    if parts is None or int(parts[2]) > 65_535:
-        raise InputError(f"--listen: expected HOST:PORT, got {listen!r:.60}")
+    place = host_and_port(listen, "--listen")
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
-    with metrics_server(runs, parts[1].strip("[]"), int(parts[2])) as url:
+    with serve_runs(runs, *place) as url:
         print(f"metrics of {runs} at {url}", flush=True)
         over.wait()
 

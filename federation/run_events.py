@@ -24,9 +24,9 @@ MAX_NAME: Final = 200
 MAX_TEXT: Final = 1_000
 """Characters of a failure's reason, and of the path of a release."""
 
-PHASES: Final = ("waiting", "keys", "shares", "release", "agreeing", "unmasking", "closing", "certifying")
-"""What a run is at: `waiting` for the sites, the two exchanges that make a secure sum, the three of a release, the end
-of the run at the sites, and what the coordinator does alone."""
+PHASES: Final = ("keys", "shares", "release", "agreeing", "unmasking", "closing", "certifying")
+"""What a run is at: the two exchanges that make a secure sum, the three of a release, the end of the run at the sites,
+and what the coordinator does alone."""
 Fact = str | int | float | tuple[str, ...]
 """A time is text in the file and a number of seconds in `Event`."""
 Check = Callable[[Any, str], Any]
@@ -80,6 +80,7 @@ SHAPES: Final[Mapping[str, tuple[Mapping[str, Check], Mapping[str, Check]]]] = {
     ),
     "phase": ({"phase": _one_of(PHASES)}, {**_WHERE, "deadline": _seconds}),  # from the phase's beginning
     "reply": ({"site": _name, "phase": _one_of(PHASES), "seconds": _seconds}, {}),
+    "waiting": ({"site": _name}, {}),  # a person there must see the plan first
     "absent": ({"site": _name, "reason": _one_of(REASONS)}, _WHERE),
     "released": (
         {**_WHERE, "done": fields.whole, "of": fields.whole, "sites": fields.whole, "bytes": fields.whole},

@@ -8,17 +8,17 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from federation.metrics_server import metrics_server
 from federation.run_folders import Runs
 from federation.run_state import LATE, STATUSES, RunState
-from privacy.errors import InputError
 
 RECENT: Final = 86_400.0
 """Seconds for which a run that ended is still told of in detail; it counts in `kith_runs` for ever."""
@@ -51,32 +51,15 @@ class RunsCollector:
         yield from _details({name: one for name, one in states.items() if one.ended is None or one.last >= since})
 
 
-@contextmanager
-def metrics_server(folder: Path, host: str, port: int) -> Iterator[str]:
-    """Serve the figures of a folder's runs for as long as the block lasts; the URL.
-
-    Args:
-        folder: in which run folders are made.
-        host: a name or address of this machine.
-        port: TCP port; 0 for any free one.
+def serve_runs(folder: Path, host: str, port: int) -> AbstractContextManager[str]:
+    """Serve the figures of a folder's runs: `metrics_server` of them.
 
     Raises:
-        InputError: if there is no such folder, or nothing can be served at that address.
+        InputError: if there is no such folder; on entering, if nothing can be served at that address.
     """
     registry = CollectorRegistry()
     registry.register(RunsCollector(folder))
-    try:
-        server, thread = start_http_server(port, host, registry)
-    except (OSError, OverflowError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        raise InputError(f"--listen: expected an address to listen on, got {why}") from None
-    shown = f"[{host}]" if ":" in host else host
-    try:
-        yield f"http://{shown}:{server.server_port}/metrics"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return metrics_server(registry, host, port, "--listen")
 
 
 def _details(states: Mapping[str, RunState]) -> Iterator[Metric]:

@@ -49,10 +49,10 @@ class Settings:
     deadline: float = DEADLINE
 
     def __post_init__(self) -> None:
-        """Refuse a run id that is no plain name: it becomes a folder's.
+        """Refuse a run id that is no plain name, as it becomes a folder's, and a deadline out of range.
 
         Raises:
-            InputError: for any other id.
+            InputError: for either.
         """
         if not RUN_ID.fullmatch(self.run):
             raise InputError(f"run id: expected up to 100 letters, digits, . _ or -, got {self.run!r:.60}")

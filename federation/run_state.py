@@ -40,8 +40,9 @@ class SiteState:
 
     Attributes:
         name: of the site.
-        state: in the phase that the run is at: `AWAITED`, `LATE` (past half of the deadline), `REPLIED`, `ABSENT`
-            (from this release), or `IDLE` (it is not asked for anything).
+        state: in the phase that the run is at: `AWAITED`, `WAITING` (a person there must see the plan first), `LATE`
+            (past half of the deadline), `REPLIED`, `ABSENT` (from this release), or `IDLE` (it is not asked for
+            anything).
         why: reason of its last absence; "" if there was none.
         seconds: what its last reply took; None before the first.
         replies: how many came.
@@ -64,7 +65,7 @@ class RunState:
 
     Attributes:
         run, plan, use_case, trust, epsilon, delta: as the run began with; "" before that.
-        status: one of `STATUSES`.
+        status: one of `STATUSES`; `WAITING` while a site is.
         reason: why it failed; "" if it did not.
         release: where its release is; "" if there is none.
         phase: one of `run_events.PHASES`, or "" before the first.
@@ -134,6 +135,7 @@ class _Site:
     seconds: float | None = None
     replies: int = 0
     replied: bool = False
+    waiting: bool = False
     contributed: set[Release | None] = field(default_factory=set)
     absent: dict[Release | None, str] = field(default_factory=dict)
     why: str = ""
@@ -205,10 +207,13 @@ class Fold:
         )
 
     def _status_at(self, now: float, alive: bool | None) -> str:
-        if self._status in (FAILED, FINISHED) or alive or self.empty:
-            return self._status
+        status = self._status
+        if status == RUNNING and any(site.waiting for site in self._sites.values()):
+            status = WAITING
+        if status in (FAILED, FINISHED) or alive or self.empty:
+            return status
         silent = now > self._last + self._deadline + SLACK
-        return INTERRUPTED if silent or alive is False else self._status
+        return INTERRUPTED if silent or alive is False else status
 
     def _left(self, now: float, releases: int) -> float | None:
         missing = releases - self._done
@@ -225,7 +230,7 @@ class Fold:
         if asked and (left_out or dropped):
             state = ABSENT
         elif asked:
-            state = REPLIED if site.replied else LATE if late else AWAITED
+            state = REPLIED if site.replied else WAITING if site.waiting else LATE if late else AWAITED
         absences = Counter(why for release, why in site.absent.items() if release is not None)
         why = site.why if site.absent else ""
         return SiteState(name, state, why, site.seconds, site.replies, len(site.contributed), dict(absences))
@@ -242,12 +247,12 @@ class Fold:
     def _on_phase(self, at: float, facts: Mapping[str, Any]) -> None:
         self._phase, self._phase_began = facts["phase"], at
         self._deadline = facts.get("deadline", self._facts.get("deadline", 0.0))
-        self._status = WAITING if self._phase == "waiting" else RUNNING
+        self._status = RUNNING
         self._at = (facts["event"], facts.get("index", 0)) if "event" in facts else None
         if self._phase == "release" and self._mark is None:
             self._mark = at
         for site in self._sites.values():
-            site.replied = False
+            site.replied = site.waiting = False
 
     def _on_reply(self, at: float, facts: Mapping[str, Any]) -> None:
         del at
@@ -257,11 +262,16 @@ class Fold:
         site.seconds, site.replies = facts["seconds"], site.replies + 1
         if facts["phase"] != self._phase:
             return
-        site.replied = True
+        site.replied, site.waiting = True, False
         for release in (self._at, None):  # a run that was gone on with asks again who was absent before
             site.absent.pop(release, None)
         if self._phase == "release" and self._at is not None:
             site.contributed.add(self._at)
+
+    def _on_waiting(self, at: float, facts: Mapping[str, Any]) -> None:
+        del at
+        if (site := self._sites.get(facts["site"])) is not None:
+            site.waiting = True
 
     def _on_absent(self, at: float, facts: Mapping[str, Any]) -> None:
         del at
@@ -271,6 +281,7 @@ class Fold:
         release = (facts["event"], facts.get("index", 0)) if "event" in facts else None
         site.absent[release], site.why = facts["reason"], facts["reason"]
         site.contributed.discard(release)
+        site.waiting = False
 
     def _on_released(self, at: float, facts: Mapping[str, Any]) -> None:
         if self._mark is not None:
@@ -282,6 +293,8 @@ class Fold:
 
     def _on_resumed(self, at: float, facts: Mapping[str, Any]) -> None:
         del at
+        for site in self._sites.values():
+            site.replied = site.waiting = False
         if self._phase or self._status != RUNNING:  # else it was just said, by a second `started`
             self._resumed += 1
         self._status, self._reason, self._release = RUNNING, "", ""

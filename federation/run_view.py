@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -54,10 +54,9 @@ _FOUR: Final = Context(prec=4, rounding=ROUND_CEILING)
 _AROUND: Final = 16
 """Lines of the view that are no sites."""
 COLOURS: Final = {RUNNING: "cyan", WAITING: "yellow", FINISHED: "green", FAILED: "red", INTERRUPTED: "red"}
-_STATES: Final = {ABSENT: "bold red", LATE: "yellow", AWAITED: "cyan", REPLIED: "green", IDLE: "dim"}
+_STATES: Final = {ABSENT: "bold red", LATE: "yellow", WAITING: "yellow", AWAITED: "cyan", REPLIED: "green", IDLE: "dim"}
 _PHASES: Final = {
     "": "beginning",
-    "waiting": "waiting for the sites",
     "keys": "keys of the secure sum",
     "shares": "shares of the keys",
     "release": "contributions",
@@ -89,20 +88,22 @@ def view(state: RunState, rows: int = ROWS) -> RenderableType:
 
 def words(event: Event) -> str:
     """An event as one line; "" for a reply, of which there is one for each site and exchange."""
-    facts = event.facts
+    facts: Mapping[str, Any] = event.facts  # of the types that its shape says
     where = f"{facts['event']} {facts.get('index', 0)}" if "event" in facts else ""
     match event.what:
         case "started":
-            made = f"{_count(facts['releases'], 'release')} of {_count(len(_names(facts['sites'])), 'site')}"
+            made = f"{_count(facts['releases'], 'release')} of {_count(len(facts['sites']), 'site')}"
             budget = f"epsilon {_figure(facts['epsilon'])} at delta {_figure(facts['delta'])}"
             return f"{facts['run']}: {facts['use_case']}, {facts['trust']}, {made}, {budget}"
         case "phase":
             return f"{_PHASES[str(facts['phase'])]}{where and ': '}{where}"
+        case "waiting":
+            return f"{facts['site']} waits for a person there to see the plan"
         case "absent":
             return f"{facts['site']} is absent{where and ' from '}{where}: {facts['reason']}"
         case "released":
             by = _count(facts["sites"], "site")
-            return f"{where or 'release'}: made by {by}, {_size(facts['bytes'])}; {facts['done']} of {facts['of']}"
+            return f"{where or 'release'}: made by {by}, {decimal(facts['bytes'])}; {facts['done']} of {facts['of']}"
         case "resumed":
             return f"goes on after {_count(facts['done'], 'release')}"
         case "finished":
@@ -253,15 +254,11 @@ def _absences(site: SiteState) -> str:
 
 
 def _noteworthy(site: SiteState) -> bool:
-    return site.state in (ABSENT, LATE) or bool(site.why)
+    return site.state in (ABSENT, LATE, WAITING) or bool(site.why)
 
 
 def _urgency(site: SiteState) -> int:
     return list(_STATES).index(site.state)
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    return tuple(value)
 
 
 def _count(number: Any, noun: str) -> str:
@@ -271,10 +268,6 @@ def _count(number: Any, noun: str) -> str:
 def _figure(text: Any) -> str:
     """A decimal in four digits, rounded up: what is shown never understates."""
     return f"{_FOUR.create_decimal(str(text)).normalize(_FOUR):g}"
-
-
-def _size(value: Any) -> str:
-    return decimal(int(value))
 
 
 def span(seconds: float) -> str:

@@ -4,21 +4,27 @@ Rules:
     1. A request counts only under the signature of a coordinator whom the site lets start runs.
     2. A reply counts only under the signature of a site, and only as the answer to exactly one request, whose digest it
        carries: nobody answers in another's name, and no reply is used for another request.
+    3. A request counts until the time that its coordinator wrote into it, by the site's clock: one that was kept back,
+       or that the coordinator has given up, is not served later.
+    4. Nothing is parsed before its signature holds (`privacy.dsse`, rule 5): strangers' bytes cost little.
 
 Both are DSSE envelopes with payload types of their own, so neither can be taken for the other or for a receipt.
+
+A request names no addressee, as the coordinator sends the same bytes to all: which node is whose it learns only from
+their replies. What a site does with one that was meant for another is what the coordinator could have asked of it too.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from federation import wire
 from federation.wire import Message, Request
 from privacy import canonical, dsse, fields
-from privacy.dsse import Envelope
-from privacy.errors import InputError, VerificationFailed
+from privacy.errors import Refused, VerificationFailed
 from privacy.signing import Signer, Verifier
 
 REQUEST: Final = "application/vnd.kith.request+json"
@@ -27,24 +33,46 @@ MAX_BYTES: Final = 128 * 2**20
 """Of one envelope."""
 
 
-def seal_request(request: Request, coordinator: Signer) -> bytes:
-    """The request, signed."""
-    return dsse.sign(wire.to_bytes(request), coordinator, payload_type=REQUEST).to_bytes()
+@dataclass(frozen=True)
+class Answered:
+    """What came of a sealed request.
+
+    Attributes:
+        asked: what it asked; None if it did not count.
+        told: the reply.
+        sealed: the reply as it leaves.
+    """
+
+    asked: Request | None
+    told: Message
+    sealed: bytes
 
 
-def open_request(data: bytes, coordinators: Mapping[str, Verifier]) -> Request:
+def seal_request(request: Request, coordinator: Signer, not_after: int) -> bytes:
+    """The request, signed; it counts until `not_after`, in seconds of UTC since 1970."""
+    payload = canonical.to_bytes({"not_after": not_after, "request": fields.to_base64(wire.to_bytes(request))})
+    return dsse.sign(payload, coordinator, payload_type=REQUEST).to_bytes()
+
+
+def open_request(data: bytes, coordinators: Mapping[str, Verifier], now: int) -> Request:
     """The request that one of these coordinators signed.
 
     Args:
         data: as it came.
         coordinators: the keys that may start runs here, by keyid.
+        now: in seconds of UTC since 1970, by the site's clock.
 
     Raises:
         InputError: if `data` is no request.
         VerificationFailed: if none of them signed it (rule 1).
+        Refused: if its time is over (rule 3).
     """
-    envelope = Envelope.from_bytes(data, "request", MAX_BYTES)
-    return wire.from_bytes(_payload(envelope, REQUEST, coordinators, "request")[0], Request, "request")
+    payload, _ = dsse.opened(data, coordinators, REQUEST, "request", MAX_BYTES)  # rule 4
+    document = fields.exactly(canonical.from_bytes(payload, "request", MAX_BYTES), ("not_after", "request"), "request")
+    not_after = fields.whole(document["not_after"], "request, not_after")
+    if now > not_after:
+        raise Refused(f"request, not_after: expected {now} (UTC, by the site's clock) or later, got {not_after}")
+    return wire.from_bytes(fields.from_base64(document["request"], "request"), Request, "request")
 
 
 def seal_reply(reply: Message, request: bytes, site: Signer) -> bytes:
@@ -66,26 +94,14 @@ def open_reply(data: bytes, request: bytes, sites: Mapping[str, Verifier]) -> tu
         VerificationFailed: if none of the sites signed it, or as the answer to another request (rule 2).
     """
     names = {key.keyid: name for name, key in sites.items()}
-    envelope = Envelope.from_bytes(data, "reply", MAX_BYTES)
-    payload, keyid = _payload(envelope, REPLY, {key.keyid: key for key in sites.values()}, "reply")
-    where = f"reply of {names[keyid]!r:.80}"
+    payload, key = dsse.opened(data, {one.keyid: one for one in sites.values()}, REPLY, "reply", MAX_BYTES)  # rule 4
+    where = f"reply of {names[key.keyid]!r:.80}"
     document = fields.exactly(canonical.from_bytes(payload, where, MAX_BYTES), ("reply", "request"), where)
     if document["request"] != digest(request):
         raise VerificationFailed(f"{where}: expected the answer to this request, got another's")
-    return names[keyid], wire.from_bytes(fields.from_base64(document["reply"], where), Message, where)
+    return names[key.keyid], wire.from_bytes(fields.from_base64(document["reply"], where), Message, where)
 
 
 def digest(sealed: bytes) -> str:
     """sha256 (hex) of an envelope's bytes."""
     return hashlib.sha256(sealed).hexdigest()
-
-
-def _payload(envelope: Envelope, kind: str, keys: Mapping[str, Verifier], what: str) -> tuple[bytes, str]:
-    """The payload under its one signature by one of the keys, and whose that is."""
-    if envelope.payload_type != kind or len(envelope.signatures) != 1:
-        raise InputError(f"{what}: expected one signature over {kind}, got otherwise")
-    key = keys.get(envelope.signatures[0].keyid)
-    if key is None:
-        raise VerificationFailed(f"{what}: expected the signature of a known key, got another")
-    dsse.verify(envelope, key, payload_type=kind, where=what)
-    return envelope.payload, key.keyid

@@ -70,7 +70,7 @@ def read_config(context: Context) -> tuple[Settings, Path, Path]:
         float64=_setting({"float64": False, **config}, "float64", bool),
         audit=Path(optional["audit"]) if optional["audit"] else None,
         prior=Path(optional["prior"]) if optional["prior"] else None,
-        deadline=float(_setting({"deadline": DEADLINE, **config}, "deadline", float)),
+        deadline=_setting({"deadline": DEADLINE, **config}, "deadline", float),
     )
     return settings, Path(texts["group"]), Path(texts["out"])
 

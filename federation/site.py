@@ -8,6 +8,7 @@ ledger.sqlite   what its people's privacy has been charged
 roots.json      the group's root keys, as pinned when the site joined
 keys.json       the group's key list, signed by them
 approvals.sqlite  plans that were shown to the site, and who of its people approved them (`federation.approvals`)
+sums.sqlite     what it has decided in secure sums that go on (`federation.secure_sum`)
 witnessed/      the last checkpoint that the site has seen of every site's ledger, its own included
 """
 
@@ -36,8 +37,7 @@ from privacy.witness import WitnessBook
 SITE_FILE: Final = "site.toml"
 KEY_FILE: Final = "key.pem"
 MARKS_FILE: Final = "marks.key"
-ROOTS_FILE: Final = "roots.json"
-KEYS_FILE: Final = "keys.json"
+SUMS_FILE: Final = "sums.sqlite"
 WITNESSED: Final = "witnessed"
 MAX_BYTES: Final = 1 << 16
 
@@ -154,9 +154,8 @@ def create_site(
     budget: Budget,
     noise: str = OS,
     ledger: str = "",
-    policy: Policy | None = None,
 ) -> Site:
-    """A new site: its folder with its keys, an empty ledger under this budget, and a policy, `default_policy` if none.
+    """A new site: its folder with its keys, an empty ledger under this budget, and the `default_policy`.
 
     Raises:
         InputError: if the folder already holds a key or a ledger, or `ledger` names a database that can not be used.
@@ -174,7 +173,7 @@ def create_site(
     }
     if ledger:
         document["ledger"] = ledger
-    write_policy(folder / POLICY_FILE, policy or default_policy(budget))
+    write_policy(folder / POLICY_FILE, default_policy(budget))
     (folder / SITE_FILE).write_text(tomli_w.dumps(document), encoding="utf-8")
     return load_site(folder)
 

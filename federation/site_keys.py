@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from federation.site import KEYS_FILE, ROOTS_FILE, Site
+from federation.site import Site
 from privacy import key_folder, key_list
 from privacy.atomic_files import replace_file
 from privacy.errors import InputError, VerificationFailed
+from privacy.key_folder import KEYS_FILE, ROOTS_FILE
 from privacy.key_list import KeyList
 from privacy.signing import Verifier
 from privacy.trust_roots import PinnedKeys

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -24,64 +22,36 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from federation import checkpoints, wire
 from federation.basis import Basis
+from federation.certifying import certified
 from federation.checkpoints import Checkpoints
-from federation.closing import Closed, Closing
-from federation.code_digest import code_digest
-from federation.environment import versions
+from federation.closing import Closing
 from federation.exchange import Exchanges
 from federation.group import Group
 from federation.released import Released
 from federation.rounds import Rounds
 from federation.run_log import RunLog
 from federation.run_settings import SETTINGS, Settings
+from federation.secure_sum.site_secrets import BAG_BYTES
 from models.features import LOGISTIC, FeatureSpace
 from models.measure_reading import measures_document
 from models.measures import Scale, state_of
-from models.optimiser import Fit, Part, learn
+from models.optimiser import Fit, learn
 from models.planning import TRAINING, plan_at_epsilon
-from models.release import card_document, weights_bytes
+from models.pooling import Part
 from models.use_case import load_use_case
-from privacy import canonical, release_files
+from privacy import canonical
 from privacy.atomic_files import replace_file
-from privacy.certificate import (
-    NO_TUNING,
-    Absence,
-    AuditSummary,
-    Certificate,
-    KeysUsed,
-    Mechanism,
-    account,
-    issue,
-    side_outputs,
-)
 from privacy.errors import InputError, KithError
 from privacy.plan import FLOAT64, SECURE_SUM, Plan
-from privacy.receipt import open_receipt
+from privacy.receipt import Receipt, open_receipt
 from privacy.signing import Verifier
 
-NOT_COVERED: Final = (
-    "what the group's records say about everybody, also about people who were never in them",
-    "an administrator of a site, or code with the rights of its guard, who reads the table or the site's key there",
-    "a guard in one process with the Flower app, as in a trial on one machine: who ships the app reads what it reads",
-    "a site that signs what it did not do",
-    "a ledger that was rewritten before any other site had seen it, or with every witness's help",
-    "weights that were not computed from the released sums: they are the coordinator's word",
-    "that a table could not be used, and how long an answer took",
-    "people who are at two sites at once: their charges at the two add up, and neither ledger knows of the other",
-    "figures that a demonstration or an evaluation shows beside a release without noise",
-)
-
-SHARED: Final = (
-    "more than the colluding sites that the mechanism names, together with the coordinator",
-    "sites that leave out their share of the noise: everybody's protection is then so much less",
-    "that the sum under masks is the one that the model was learned from: it is the coordinator's word",
-)
-"""Under a secure sum."""
-FLOATING: Final = "the arithmetic of floating-point noise, which the accounting takes for exact"
-
-MAX_FAULTS: Final = 100
 CHECKPOINTS: Final = "checkpoints"
+BASE64: Final = 4 / 3
+REST: Final = 2_000
+"""Bytes that a site takes up beside its numbers, in a message or a checkpoint: names and a receipt."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -90,7 +60,8 @@ def plan_run(group: Group, settings: Settings) -> Plan:
     """The plan of a run over all sites of the group's contract.
 
     Raises:
-        InputError: if the contract is for another purpose, the budget is none, or the sites are too few for the trust.
+        InputError: if the contract is for another purpose, the budget is none, the sites are too few for the trust, or
+            a release is too large.
     """
     if group.contract.purpose != settings.use_case:
         raise InputError(
@@ -100,7 +71,20 @@ def plan_run(group: Group, settings: Settings) -> Plan:
     bounds = {site.name: site.people_at_most for site in group.contract.site.sites}
     asked = (settings.epsilon, settings.delta, settings.trust, settings.rounds, settings.measures)
     plan = plan_at_epsilon(space, bounds, settings.use_case, *asked)
+    _check_size(plan)
     return replace(plan, mechanism=FLOAT64) if settings.float64 else plan
+
+
+def _check_size(plan: Plan) -> None:
+    """That every release can be carried in a message, and kept in a checkpoint (rule 1)."""
+    sites, vector = len(plan.sites), BASE64 * 8 * max(event.coordinates for event in plan.events) + REST
+    if vector > wire.MAX_BYTES:
+        raise InputError(f"plan: expected releases of at most {wire.MAX_BYTES} bytes, got one of {vector:.0f}")
+    kept = sites * vector
+    if plan.trust == SECURE_SUM:
+        kept = max(kept, sites**2 * (BASE64 * BAG_BYTES * len(plan.releases) + 200))
+    if kept > checkpoints.MAX_BYTES:
+        raise InputError(f"plan: expected to keep at most {checkpoints.MAX_BYTES} bytes at once, got {kept:.0f}")
 
 
 def train(
@@ -141,7 +125,7 @@ def _run(
     rounds = Rounds(exchanges, Checkpoints(partial.parent / CHECKPOINTS), log, settings.run, plan)
     _announce(log, settings, basis, rounds.done)
     released: list[Released] = []
-    steps = sum(event.times for event in plan.events) + 1
+    steps = len(plan.releases) + 1
 
     def ask(event: str, index: int, state: bytes) -> Sequence[Part]:
         released.append(rounds.release(event, index, state))
@@ -150,13 +134,21 @@ def _run(
 
     fit = learn(plan, space, lambda event, n, weights: ask(event, n, b"" if weights is None else _state(weights)))
     measured = _measured(plan, space, settings, fit, ask)
-    taking_part = [name for name in sites if any(name in one.receipts for one in released)]
-    closed = Closing(exchanges, settings.run, plan, taking_part, group.lists).closed()
+    closed = Closing(exchanges, settings.run, plan, _receipts(released, sites), group.lists).closed()
     log.add("phase", phase="certifying")
-    release = _write(partial, _certified(group, settings, basis, fit, measured, released, closed))
+    release = _write(partial, certified(group, settings, basis, fit, measured, released, closed))
     log.add("finished", release=str(release))
     progress("certified", steps, steps)
     return release
+
+
+def _receipts(released: Sequence[Released], sites: Mapping[str, Verifier]) -> Mapping[str, Sequence[Receipt]]:
+    """The receipts of each site that has contributed, in order of release."""
+    found = {
+        name: [open_receipt(one.receipts[name], key) for one in released if name in one.receipts]
+        for name, key in sites.items()
+    }
+    return {name: receipts for name, receipts in found.items() if receipts}
 
 
 def _enrolled(plan: Plan, group: Group) -> Mapping[str, Verifier]:
@@ -191,7 +183,7 @@ def _announce(log: RunLog, settings: Settings, basis: Basis, done: int) -> None:
         use_case=plan.use_case,
         trust=plan.trust,
         sites=[site.name for site in plan.sites],
-        releases=sum(event.times for event in plan.events),
+        releases=len(plan.releases),
         epsilon=basis.cost.epsilon,
         delta=plan.delta,
         deadline=settings.deadline,
@@ -218,84 +210,6 @@ def _measured(
 
 def _state(weights: NDArray[np.float64]) -> bytes:
     return weights.astype("<f8").tobytes()
-
-
-def _certified(
-    group: Group,
-    settings: Settings,
-    basis: Basis,
-    fit: Fit,
-    measured: bytes | None,
-    released: Sequence[Released],
-    closed: Mapping[str, Closed],
-) -> dict[str, bytes]:
-    """All files of the release, certificate included."""
-    plan = basis.plan
-    sites = [site for site in plan.sites if site.name in closed]
-    card = card_document(
-        fit,
-        FeatureSpace.from_contract(group.contract),
-        load_use_case(settings.use_case),
-        tuple(site.name for site in plan.sites),
-    )
-    files = {
-        release_files.PLAN: plan.to_bytes(),
-        release_files.CARD: canonical.to_bytes(card),
-        release_files.MODEL: weights_bytes(fit),
-        release_files.KEYS: group.keys_file,
-    }
-    for name, optional in ((release_files.AUDIT, basis.audit), (release_files.MEASURES, measured)):
-        if optional is not None:
-            files[name] = optional
-    for n, site in enumerate(sites):
-        mine = [one.receipts[site.name] for one in released if site.name in one.receipts]
-        files[release_files.receipts(n)] = b"".join(receipt + b"\n" for receipt in mine)
-        files[release_files.ledger(n)] = closed[site.name].excerpt.to_bytes()
-    keys = group.keys.trusted().sites
-    certificate = Certificate(
-        run=settings.run,
-        contract=group.contract_digest,
-        mechanism=Mechanism.of(plan),
-        cost=basis.cost,
-        accounts=tuple(
-            account(site, keys[site.name].keyid, closed[site.name].verified, closed[site.name].witnesses)
-            for site in sites
-        ),
-        absences=tuple(
-            Absence(name, one.event, one.index, one.absent[name]) for one in released for name in sorted(one.absent)
-        ),
-        tuning=NO_TUNING,
-        side_outputs=side_outputs(plan),
-        audit=AuditSummary.of(basis.audit) if basis.audit is not None else None,
-        noise=", ".join(sorted(_sources(released, keys))),
-        code=code_digest(),
-        environment=versions(),
-        image=basis.image,
-        coordinator=group.signer.keyid,
-        keys=KeysUsed(group.keys.number, release_files.sha256(group.keys_file)),
-        prior=basis.prior,
-        issued_at=int(time.time()),
-        not_covered=_not_covered(plan, released),
-    )
-    files[release_files.CERTIFICATE] = issue(certificate, release_files.subjects(files), group.signer)
-    return files
-
-
-def _sources(released: Sequence[Released], keys: Mapping[str, Verifier]) -> set[str]:
-    """Names of the sources of noise, as receipts have them."""
-    return {open_receipt(data, keys[name]).noise for one in released for name, data in one.receipts.items()}
-
-
-def _not_covered(plan: Plan, released: Sequence[Released]) -> tuple[str, ...]:
-    """What the certificate does not protect against, and what went wrong."""
-    faults = (
-        f"{one.event} {one.index}: {name or 'a site that nobody can name'}: {fault}"[:500]
-        for one in released
-        for name, fault in sorted(one.faults.items())
-    )
-    floating = (FLOATING,) if plan.mechanism == FLOAT64 else ()
-    shared = SHARED if plan.trust == SECURE_SUM else ()
-    return (*NOT_COVERED, *shared, *floating, *islice(faults, MAX_FAULTS))
 
 
 def _place_for(out: Path) -> Path:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from privacy import canonical, fields
 from privacy.errors import InputError
 
-MAX_BYTES: Final = 96 * 2**20
-"""Of one message."""
+MAX_BYTES: Final = 64 * 2**20
+"""Of one message: in base64 twice, as a reply is, it fits `sealed.MAX_BYTES`."""
 MAX_ITEMS: Final = 100_000
 """In one list or mapping of a message."""
 MAX_TEXT: Final = 1 << 16
@@ -47,7 +47,7 @@ class Request(Message, abstract=True):
 
 @dataclass(frozen=True)
 class Advertise(Request):
-    """Look at a plan with a secure sum and make keys for it. Answered with `Advert`.
+    """Look at a plan with a secure sum and make keys for it. Answered with `Advertised`.
 
     Attributes:
         plan: canonical bytes of the plan.
@@ -122,14 +122,15 @@ class Finish(Request):
 
 @dataclass(frozen=True)
 class Prove(Request):
-    """Prove that logs continue what others have seen of them: row by row one log, and two sizes of it.
+    """Prove that logs continue what others have seen of them, row by row. Answered with `Proofs`, of one's own log.
 
-    Answered with `Proofs`, of the rows that are of the site's own log.
+    Attributes:
+        sizes: at which logs were shown.
+        held: heads of them that others hold, as `Checkpoint.to_text` writes them; they name the log.
     """
 
-    logs: tuple[str, ...]
     sizes: tuple[int, ...]
-    held: tuple[int, ...]
+    held: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -139,18 +140,17 @@ class Witness(Request):
     Attributes:
         lists: signed key lists, the one in force last.
         notes: the checkpoints, one of each site.
-        places, held, proofs: row by row a note's place, a size that somebody holds of its log, and the proof.
+        statements: for each note, what its site said of its log in this run (`privacy.consistency`); nothing if it was
+            not asked.
     """
 
     lists: tuple[bytes, ...]
     notes: tuple[str, ...]
-    places: tuple[int, ...]
-    held: tuple[int, ...]
-    proofs: tuple[bytes, ...]
+    statements: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
-class Advert(Message):
+class Advertised(Message):
     """A site's public keys for a run's secure sum, signed by the site."""
 
     advert: bytes
@@ -188,17 +188,17 @@ class Unmasked(Message):
 
 @dataclass(frozen=True)
 class Finished(Message):
-    """At a run's end: the ledger's excerpt, and the sizes that the site holds of other sites' logs, by origin."""
+    """At a run's end: the ledger's excerpt, and the heads that the site holds of other sites' logs, as in `Prove`."""
 
     excerpt: bytes
-    held: Mapping[str, int]
+    held: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Proofs(Message):
-    """Consistency proofs of a site's own log, in the order in which they were asked for."""
+    """What a site says of its own log, signed, to be passed on as it is: `privacy.consistency`."""
 
-    proofs: tuple[bytes, ...]
+    statement: bytes
 
 
 @dataclass(frozen=True)
@@ -222,17 +222,19 @@ class Refusal(Message):
 
 
 Kind = TypeVar("Kind", bound=Message)
-_Read: TypeAlias = Any
 
 
 def to_bytes(message: Message) -> bytes:
     """The message's one writing.
 
     Raises:
-        InputError: if it holds what can not be written.
+        InputError: if it holds what can not be written, or is too long.
     """
     written = {name: _written(getattr(message, name)) for name in _fields(type(message))}
-    return canonical.to_bytes({"kind": type(message).__name__, **written})
+    data = canonical.to_bytes({"kind": type(message).__name__, **written})
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{type(message).__name__}: expected at most {MAX_BYTES} bytes, got {len(data)}")
+    return data
 
 
 def from_bytes(data: bytes, expected: type[Kind], where: str) -> Kind:
@@ -267,7 +269,7 @@ def _written(value: Any) -> Any:
     return [_written(one) for one in value] if isinstance(value, tuple) else value
 
 
-def _read(value: _Read, hint: Any, where: str) -> Any:
+def _read(value: Any, hint: Any, where: str) -> Any:
     origin = get_origin(hint)
     if origin is tuple:
         items = fields.items(value, where)

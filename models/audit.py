@@ -40,8 +40,9 @@ from numpy.typing import NDArray
 
 from models.audit_faults import fault_of
 from models.features import GRID, LOGISTIC, FeatureSpace, NumberFeature
-from models.optimiser import Part, learn
+from models.optimiser import learn
 from models.planning import SECOND_MOMENTS, plan_at_epsilon
+from models.pooling import Part
 from models.training import SiteSums
 from privacy import canonical
 from privacy.audit import FEWEST_RUNS, MOST_RUNS, AuditResult, Scores, attacks_of, runs_for

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from models.features import GRID, LOGISTIC, FeatureSpace
-from models.optimiser import Fit, Part, learn
+from models.optimiser import Fit, learn
 from models.planning import plan_at_epsilon
+from models.pooling import Part
 from models.training import SiteSums
 from privacy.errors import InputError
 from privacy.mechanisms import gaussian_sum

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from models.measures import Scale
-from models.optimiser import Part
 from models.planning import EVALUATION, FAIRNESS, HEAD_COUNT, SCORE_BINS, SIDES, traits
+from models.pooling import Part
 from privacy.errors import InputError
 from privacy.measures_file import CONFIDENCE, GROUP, Figure, Marks, Measures, NoisySum, groups_of, measures_of
 from privacy.plan import LOCAL, GaussianSum, Plan

@@ -58,7 +58,7 @@ class Pooled:
 
     sum: Vector
     deviation: float
-    of_sites: Iterable[tuple[str, Vector]]
+    of_sites: tuple[tuple[str, Vector], ...]
 
 
 class Pooling:
@@ -94,7 +94,7 @@ class Pooling:
         weights = [self._weights[part.sites[0]] for part in ordered]
         total = sum(weight * _units(part, event) for weight, part in zip(weights, ordered, strict=True))
         squares = sum(weight**2 * len(part.sites) for weight, part in zip(weights, ordered, strict=True))
-        each = ((part.sites[0], _units(part, event)) for part in ordered) if self._apart else ()
+        each = tuple((part.sites[0], _units(part, event)) for part in ordered) if self._apart else ()
         return Pooled(np.asarray(total) * scale, self.noise(event) * scale * squares**0.5, each)
 
     def _check(self, parts: Sequence[Part], event: GaussianSum) -> None:

@@ -18,6 +18,8 @@ from privacy.errors import BudgetExceeded, InputError, Refused
 from privacy.ledger_records import Book, Budgeted, ChargeAt, GroupTotal, Head, Release, Run, Share
 from privacy.marks import Marks
 
+MAX_ATTEMPTS: Final = 3
+"""Charges of one release: one that fails each time would else cost a whole period's budget, whatever its plan says."""
 _NOTHING: Final = Fraction(0)
 _UNIT: Final = 10**amounts.MAX_CHARACTERS
 """Amounts have fewer decimals than this has zeros, so that people's sums are sums of whole numbers."""
@@ -272,6 +274,8 @@ class Balance:
 
     def _check_repeat(self, entry: Charged, run: Run, asked: Fraction, what: str) -> None:
         """Rule 7: who can not afford a repeated charge, and nobody else, leaves the cohort; its salt is new always."""
+        if entry.attempt >= MAX_ATTEMPTS:
+            raise Refused(f"{what}: expected at most {MAX_ATTEMPTS} charges of one release, got another (rule 7)")
         self.check_affordable(run.group, run.charged + run.held + asked, what)
         before = self.members(run.cohort)
         kept = before - self.over(before, run.group, asked)

@@ -44,6 +44,18 @@ class Checkpoint:
         """The note's body: what is signed."""
         return f"{self.origin}\n{self.size}\n{fields.to_base64(self.root)}\n"
 
+    @classmethod
+    def from_text(cls, text: str) -> Checkpoint:
+        """What `to_text` wrote; nobody has signed it.
+
+        Raises:
+            InputError: for anything else.
+        """
+        checkpoint = _parse(text.removesuffix("\n"))
+        if checkpoint.to_text() != text or any(one < " " and one != "\n" for one in text):
+            raise InputError("checkpoint: expected origin, size and root, got otherwise")
+        return checkpoint
+
 
 def origin_of(site: str) -> str:
     """The name of a site's log, and of its key: `kith/` and the site's name, URL-quoted."""
@@ -126,22 +138,35 @@ def cosign(note: str, name: str, signer: Signer, time: int) -> str:
     return note + _line(name, _key_id(name, signer.public, COSIGNATURE_KEY) + signature)
 
 
-def joined(note: str, *copies: str) -> str:
-    """`note` with the signature lines of its copies, each once: what several witnesses added, in one.
+def count_signatures(note: str) -> int:
+    """How many signature lines a note has, whoever made them.
 
     Raises:
-        InputError: if one is malformed, of another checkpoint, or together they have too many signatures.
+        InputError: if the note is malformed.
     """
-    checkpoint, _ = _split(note)
-    lines: dict[str, None] = {}
-    for one in (note, *copies):
-        other, signatures = _split(one)
-        if other != checkpoint:
-            raise InputError(f"checkpoint: expected copies of one note of {checkpoint.origin[:80]!r}, got another")
-        lines |= dict.fromkeys(_line(name, signature) for name, signature in signatures)
-    result = f"{checkpoint.to_text()}\n{''.join(lines)}"
+    return len(_split(note)[1])
+
+
+def joined(note: str, *lines: str) -> str:
+    """`note` with these signature lines after its own: what several witnesses added (`cosignature`), in one.
+
+    Raises:
+        InputError: if the note or a line is malformed, or together they have too many signatures.
+    """
+    result = note + "".join(lines)
     _split(result)
     return result
+
+
+def cosignature(note: str, head: Checkpoint, name: str, verifier: Verifier) -> str | None:
+    """The one line by which witness `name` cosigned `head` in `note`, the latest of several; None if it did not.
+
+    Raises:
+        InputError: if the note is malformed.
+        VerificationFailed: if it is not of `head`, or a signature in the witness's name does not hold (rule 2).
+    """
+    own = _cosignatures(_signatures_under(note, head), head, name, verifier)
+    return _line(name, _key_id(name, verifier.public, COSIGNATURE_KEY) + max(own)[1]) if own else None
 
 
 def witnesses(note: str, head: Checkpoint, verifiers: Mapping[str, Verifier]) -> tuple[tuple[str, int], ...]:
@@ -159,20 +184,32 @@ def witnesses(note: str, head: Checkpoint, verifiers: Mapping[str, Verifier]) ->
         InputError: if the note is malformed, or two names share a key (rule 3).
         VerificationFailed: if it is not of `head`, or a signature in a known witness's name does not hold (rule 2).
     """
-    checkpoint, signatures = _split(note)
-    if checkpoint != head:
-        raise VerificationFailed(
-            f"cosignatures: expected the note of {head.size} entries of {head.origin}, got another"
-        )
+    signatures = _signatures_under(note, head)
     signed = {name: verifiers[name] for name in sorted({name for name, _ in signatures}) if name in verifiers}
     if len({one.public for one in verifiers.values()}) != len(verifiers):
         raise InputError("cosignatures: expected a key of its own for every witness, got one shared")
     found: list[tuple[str, int]] = []
     for name, verifier in signed.items():
-        own = _of_key(signatures, name, _key_id(name, verifier.public, COSIGNATURE_KEY)) if name != head.origin else []
-        times = [_verified_time(one, head, name, verifier) for one in own]
-        found += [(name, max(times))] if times else []
+        own = _cosignatures(signatures, head, name, verifier)
+        found += [(name, max(own)[0])] if own else []
     return tuple(found)
+
+
+def _signatures_under(note: str, head: Checkpoint) -> list[tuple[str, bytes]]:
+    checkpoint, signatures = _split(note)
+    if checkpoint != head:
+        raise VerificationFailed(
+            f"cosignatures: expected the note of {head.size} entries of {head.origin}, got another"
+        )
+    return signatures
+
+
+def _cosignatures(
+    signatures: list[tuple[str, bytes]], head: Checkpoint, name: str, verifier: Verifier
+) -> list[tuple[int, bytes]]:
+    """Of one witness: when it cosigned, and what follows the key id. None of the log itself (rule 3)."""
+    own = _of_key(signatures, name, _key_id(name, verifier.public, COSIGNATURE_KEY)) if name != head.origin else []
+    return [(_verified_time(one, head, name, verifier), one) for one in own]
 
 
 def _verified_time(signature: bytes, head: Checkpoint, name: str, verifier: Verifier) -> int:

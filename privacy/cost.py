@@ -25,7 +25,7 @@ from typing import Final
 from privacy import accounting, amounts, loss_distribution, other_accountants
 from privacy.accounting import CLOSED_FORM, PLD, RDP
 from privacy.errors import InputError, Refused
-from privacy.plan import MAX_ROUNDS, Plan
+from privacy.plan import MAX_ROUNDS, SECURE_SUM, Plan
 
 DELTAS: Final = ("0.001", "0.0001", "0.00001", "0.000001", "0.0000001")
 """Where epsilon is stated beside the plan's own delta."""
@@ -57,7 +57,8 @@ class Cost:
         second_accountant: how `epsilon_second` was computed.
         epsilon_second: the same cost by an independent bound.
         epsilon_replace_one: one employee's records replaced by another's (mu doubled).
-        epsilon_two_sites: somebody employed at two sites of the run (every release twice).
+        epsilon_two_sites: somebody employed at two sites of the run. Under `local` each has its own noise: every
+            release twice (2 mu²). Under a secure sum both are in one sum with one noise, as two people are (4 mu²).
         epsilons: (delta, epsilon) at each of `DELTAS`, largest delta first.
         leavers: (k, epsilon) for k people together (k times mu).
         releases: (n, epsilon) after n plans like this one about the same people.
@@ -106,7 +107,7 @@ def _cost_of(plan: Plan) -> Cost:
         second_accountant=RDP if plan.sampled else PLD,
         epsilon_second=_second(plan, inner),
         epsilon_replace_one=_figure(plan, delta, people=2),
-        epsilon_two_sites=_figure(plan, delta, copies=2),
+        epsilon_two_sites=_two_sites(plan, delta),
         epsilons=tuple((text, _figure(plan, Decimal(text))) for text in DELTAS),
         leavers=tuple((people, _figure(plan, delta, people=people)) for people in LEAVERS),
         releases=tuple((copies, _figure(plan, delta, copies=copies)) for copies in RELEASES),
@@ -159,13 +160,17 @@ def _figure(plan: Plan, delta: Decimal, copies: int = 1, people: int = 1) -> str
         return TOO_LARGE
 
 
+def _two_sites(plan: Plan, delta: Decimal) -> str:
+    return _figure(plan, delta, people=2) if plan.trust == SECURE_SUM else _figure(plan, delta, copies=2)
+
+
 def _cumulative(plan: Plan, delta: Decimal) -> Iterator[str]:
     """Epsilon after each release; the delta that the whole plan's discrete noise takes up is taken off each."""
     if not plan.sampled:
         once = (event.mu_squared_once for event in plan.events for _ in range(event.times))
         yield from (_text(accounting.epsilon(spent, delta)) for spent in islice(accumulate(once), MAX_ROUNDS))
         return
-    count = min(sum(event.times for event in plan.events), MAX_ROUNDS)
+    count = min(len(plan.releases), MAX_ROUNDS)
     apart = math.ceil(count / PLACES)
     for start in range(0, count, apart):
         after = min(start + apart, count)

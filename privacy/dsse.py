@@ -6,21 +6,29 @@ Rules:
     3. `verify`: the signatures are exactly those of the keys asked for, one each: none missing, none more.
     4. `signed_by`, where any few of many keys are enough: each of the keys signed once at most, and what is signed in
        their names holds. Signatures of other keys do not count and do no harm.
+    5. `opened`, for what anybody may send: type and key are looked at before the payload is decoded, and the signature
+       before anybody parses it. No JSON is parsed here: whatever the bytes are, it is a few passes over them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from privacy import canonical, fields
-from privacy.errors import VerificationFailed
+from privacy.errors import InputError, VerificationFailed
 from privacy.signing import Signer, Verifier
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 MAX_BYTES: Final = 16 * 2**20
 MAX_SIGNATURES: Final = 16
+_OF_ONE: Final = re.compile(
+    rb'\{"payload":"([0-9A-Za-z+/]*+={0,2})","payloadType":"([ !#-\[\]-~]++)",'
+    rb'"signatures":\[\{"keyid":"([0-9a-f]{64})","sig":"([0-9A-Za-z+/]{86}==)"\}\]\}'
+)
+"""The canonical writing of an envelope with one signature; possessive, so that it looks at no byte twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,35 @@ def signed_by(
         except VerificationFailed as error:
             raise VerificationFailed(f"{where}, {error}") from None
     return tuple(known[one.keyid] for one in claimed)
+
+
+def opened(
+    data: bytes, verifiers: Mapping[str, Verifier], payload_type: str, where: str, max_bytes: int
+) -> tuple[bytes, Verifier]:
+    """The payload under its one signature, and whose of `verifiers` that is (rule 5).
+
+    Args:
+        data: as it came.
+        verifiers: the keys that count, by keyid.
+        payload_type: what it must be.
+        where: for messages.
+        max_bytes: of the envelope.
+
+    Raises:
+        InputError: if it is no envelope of this type with one signature in the canonical writing (rule 2).
+        VerificationFailed: if none of `verifiers` signed it.
+    """
+    if len(data) > max_bytes:
+        raise InputError(f"{where}: expected at most {max_bytes} bytes, got {len(data)}")
+    found = _OF_ONE.fullmatch(data)
+    if found is None or found[2] != payload_type.encode():
+        raise InputError(f"{where}: expected one signature over {payload_type}, canonically written, got otherwise")
+    key = verifiers.get(found[3].decode())
+    if key is None:
+        raise VerificationFailed(f"{where}: expected the signature of a known key, got another")
+    payload, signature = (fields.from_base64(found[part].decode(), where) for part in (1, 4))
+    envelope = Envelope(payload_type, payload, (Signature(key.keyid, signature),))
+    return verify(envelope, key, payload_type=payload_type, where=where), key
 
 
 def _signature(value: object, where: str) -> Signature:

@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from typing import Final
 
@@ -50,11 +49,6 @@ class AgreementKey:
         """
         _check_key(private)
         self._key = X25519PrivateKey.from_private_bytes(private)
-
-    @classmethod
-    def generate(cls) -> AgreementKey:
-        """A new key."""
-        return cls(os.urandom(KEY_BYTES))
 
     @property
     def public(self) -> bytes:

@@ -17,7 +17,8 @@ Rules:
     6. A release that was settled is answered with the stored bytes, without a charge; with another state it is refused:
        the state of a release never changes.
     7. A release that was charged and never settled may have left with other noise. It is charged again in full, beside
-       the reservation; whoever can not afford that leaves the run's cohort.
+       the reservation; whoever can not afford that leaves the run's cohort. After `balance.MAX_ATTEMPTS` charges it is
+       charged no more, so that a run costs at most that many times its plan.
     8. A release is settled once, under its latest charge, and that binds the bytes that left and their receipt.
     9. The end of a run frees what it reserved and did not charge; it is charged no more.
    10. Every charge states the totals after it: of this period, of its group in it, and of all periods. They do not say
@@ -183,7 +184,7 @@ class Ledger(LedgerReader):
 
         Raises:
             InputError: if the plan has no such release; nothing is written.
-            Refused: if run, plan, order or state are not as rules 5, 6 and 9 ask.
+            Refused: if run, plan, order or state are not as rules 5, 6 and 9 ask, or it was charged too often (rule 7).
             BudgetExceeded: if a repeated charge would fit nobody (rule 7).
         """
         once = amounts.once(plan.event(event))
@@ -297,8 +298,7 @@ def _answered(book: LedgerBook, position: int) -> Charge:
 
 def _check_order(book: LedgerBook, run: str, plan: Plan, event: str, index: int) -> None:
     """That no later release of the plan has been charged (rule 5)."""
-    releases = [(one.name, number) for one in plan.events for number in range(one.times)]
-    later = releases[releases.index((event, index)) + 1 :]
+    later = plan.releases[plan.releases.index((event, index)) + 1 :]
     if any(book.get(Release, run, *one) is not None for one in later):
         raise Refused(f"run {run!r:.80}: expected releases in the plan's order, got {event!r} {index} (rule 5)")
 

@@ -237,6 +237,11 @@ class Plan:
         """Whether employees enter some release by chance."""
         return any(event.sampled for event in self.events)
 
+    @property
+    def releases(self) -> tuple[tuple[str, int], ...]:
+        """Event and index of each release, in order."""
+        return tuple((event.name, index) for event in self.events for index in range(event.times))
+
     def event(self, name: str) -> GaussianSum:
         """The event of that name.
 

@@ -25,6 +25,8 @@ from privacy.plan import DISCRETE, FLOAT64
 OS: Final = "os"
 OS_FLOAT64: Final = "os-float64"
 SEEDED: Final = "seeded-for-tests"
+SOURCES: Final = {DISCRETE: OS, FLOAT64: OS_FLOAT64}
+"""The one source of noise of each mechanism that holds."""
 MAX_BOUND: Final = 2**53
 
 Integers = NDArray[np.int64]

@@ -7,9 +7,9 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from privacy.atomic_files import new_file
 from privacy.errors import InputError
 from privacy.fields import from_base64, to_base64
-from privacy.signing import sync_directory
 
 KEY_BYTES: Final = 32
 _MAX_FILE: Final = 1_000
@@ -43,20 +43,15 @@ def read_public(path: Path) -> bytes:
 
 
 def write_new(path: Path, content: str, mode: int = 0o600) -> None:
-    """A new file of this text, complete and on disk before this returns.
+    """A new file of this text, whole and on disk before this returns.
 
     Raises:
         InputError: if `path` exists or can not be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        sync_directory(path.parent)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a new file that can be written, got {_what(error)}") from None
+        new_file(path, content.encode("utf-8"), mode)
+    except ValueError:  # a path or a text that can not be encoded
+        raise InputError(f"{path}: expected a new file that can be written, got something else") from None
 
 
 def _read(path: Path, forbidden: int) -> bytes:

@@ -97,7 +97,7 @@ def _stairs(places: Sequence[tuple[float, float]], x: Callable[[float], str], y:
 
 def _ticks(top: float) -> list[float]:
     """Round values from 0 on, at most six."""
-    rough = top / 4
+    rough = max(top / 4, 1e-300)  # a denormal quarter has no logarithm
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= rough)
     return [n * step for n in range(6) if n * step < top]

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,8 +28,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from privacy.atomic_files import new_file
 from privacy.errors import InputError
-from privacy.signing import sync_directory
 
 SERVERS: Final = "servers"
 CLIENTS: Final = "clients"
@@ -79,7 +77,7 @@ class Authority:
             .sign(key, hashes.SHA256())
         )
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, "ca", key, [built])
+        _write(folder, "ca", key, built)
         return cls(built, key, use)
 
     @classmethod
@@ -117,7 +115,10 @@ class Authority:
             InputError: if they are there already, or an address is none.
         """
         if (self.use == SERVERS) != bool(addresses):
-            raise InputError(f"certificate of {name!r:.60}: expected addresses for a server, and none for a client")
+            raise InputError(
+                f"certificate of {name!r:.60}: expected addresses for a server and none for a client, "
+                f"got {len(addresses)} from the authority of {self.use}"
+            )
         key = ec.generate_private_key(ec.SECP256R1())
         days = SERVER_DAYS if self.use == SERVERS else CLIENT_DAYS
         until = min(now + timedelta(days=days), self.certificate.not_valid_after_utc)  # rule 3
@@ -135,7 +136,7 @@ class Authority:
             builder = builder.add_extension(names, critical=False)
         certificate = builder.sign(self.key, hashes.SHA256())
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, file, key, [certificate])
+        _write(folder, file, key, certificate)
         return certificate
 
 
@@ -165,8 +166,8 @@ def create_node_key(folder: Path, file: str) -> bytes:
     form = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     folder.mkdir(parents=True, exist_ok=True)
-    write_once(folder / file, key.private_bytes(*form), 0o600)
-    write_once(folder / f"{file}.pub", public + b"\n", 0o644)
+    new_file(folder / file, key.private_bytes(*form), 0o600)  # rule 2
+    new_file(folder / f"{file}.pub", public + b"\n", 0o644)
     return node_public(folder / f"{file}.pub")
 
 
@@ -185,34 +186,10 @@ def node_public(path: Path) -> bytes:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def write_once(path: Path, content: bytes, mode: int) -> None:
-    """A new file, whole or not at all, on disk before this returns (rule 2).
-
-    Raises:
-        InputError: if there is one already, or it can not be written.
-    """
-    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(partial, path)  # unlike a rename, it fails where there is one
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-        sync_directory(path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: expected a new file that can be written, got {error.strerror}") from None
-
-
-def _write(folder: Path, file: str, key: ec.EllipticCurvePrivateKey, chain: Sequence[x509.Certificate]) -> None:
+def _write(folder: Path, file: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
     form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    write_once(folder / f"{file}.key", key.private_bytes(*form), 0o600)
-    public = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
-    write_once(folder / f"{file}.crt", public, 0o644)
+    new_file(folder / f"{file}.key", key.private_bytes(*form), 0o600)  # rule 2
+    new_file(folder / f"{file}.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _builder(

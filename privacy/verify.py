@@ -200,7 +200,7 @@ def _plan(evidence: Evidence) -> str:
         if event.name == CLIPPED and event.sensitivity < Fraction(plan.clip) * 2**event.grid:
             raise VerificationFailed(f"plan, {event.name}: expected a sensitivity that covers the clip, got a smaller")
     evidence.plan = plan
-    releases, fewest = sum(event.times for event in plan.events), plan.replies_at_least
+    releases, fewest = len(plan.releases), plan.replies_at_least
     of = f"{fewest} to {len(names)}" if fewest < len(names) else f"all {len(names)}"
     return f"{plan.digest[:16]}: {releases} releases, each of {of} sites"
 

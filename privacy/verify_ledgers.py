@@ -19,8 +19,6 @@ Release = tuple[str, int]
 """The name of an event of the plan, and which of its releases."""
 STATELESS: Final = "second-moments"
 """The event whose releases are computed at no state: theirs is the sha256 of nothing."""
-SOURCES: Final = {plan.DISCRETE: randomness.OS, plan.FLOAT64: randomness.OS_FLOAT64}
-"""The one source of noise of each mechanism."""
 
 
 def receipts(evidence: Evidence) -> str:
@@ -78,7 +76,7 @@ def _receipts_of(evidence: Evidence, n: int, site: str, away: Mapping[Release, f
 
 def noise(evidence: Evidence) -> str:
     """Rule 7."""
-    source = SOURCES[evidence.plan.mechanism]
+    source = randomness.SOURCES[evidence.plan.mechanism]
     equal("certificate, noise", source, evidence.certified.noise)
     for one in (receipt for of_site in evidence.receipts for receipt in of_site):
         equal(f"{one.site}, {one.event} {one.index}, noise", source, one.noise)

@@ -6,13 +6,14 @@ witnessed/resolved/<the same>-<n>.json           the same afterwards; never dele
 
 Rules:
     1. Only a note that the log's own key signed is looked at: anybody can forge another, so it is evidence of nothing.
-    2. The first note of a log is taken as it comes. Later ones must prove that they extend the one held
-       (RFC 9162 section 2.1.4.2); the same size and root again are fine.
-    3. A smaller one that comes with a proof that the one held extends it is merely old. It is refused, since a witness
-       speaks of the largest that it has seen, but it is no evidence of anything.
-    4. A smaller one without has shrunk, or somebody showed an old note again: a site can not tell the two apart, as a
-       ledger put back from a backup shows the very notes that it showed before. Both notes are kept as evidence. So
-       with a larger one without a proof, and one of the same size with another root, which alone proves a lie.
+    2. The first note of a log is taken as it comes. Later ones must be proved to extend the one held (RFC 9162 section
+       2.1.4.2); the same size and root again are fine. Of one of another size nothing is known until the log's site has
+       said how it goes together with the very head that is held (`privacy.consistency`): until then it is not judged.
+    3. A smaller one of which the site has proved that the one held extends it is merely old. It is not judged either,
+       since a witness speaks of the largest that it has seen.
+    4. A smaller one without such a proof has shrunk: the site has said that it has none. Both notes are kept as
+       evidence, and its statement. So with a larger one without a proof, and one of the same size with another root,
+       which needs no statement. Whoever passes notes on can not make a site sign what is not so.
     5. Evidence is on disk before the refusal is raised. While a log is in conflict no note of it is accepted.
     6. A note replaces another in one step, and is on disk before `accept` returns: nothing is cosigned that a crash
        could make a witness forget. Comparing and replacing are under one lock.
@@ -29,18 +30,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from privacy import canonical, checkpoint, fields, merkle
+from privacy import canonical, checkpoint, consistency, fields, merkle
 from privacy.atomic_files import replace_file
 from privacy.checkpoint import Checkpoint
+from privacy.consistency import Continuation
 from privacy.errors import InputError, VerificationFailed
 from privacy.signing import Verifier, sync_directory
 
+UNKNOWN: Final = "unknown"
 OLDER: Final = "older"
 SHRUNK: Final = "shrunk"
 FORKED: Final = "forked"
 UNPROVEN: Final = "unproven"
-MAX_PROOF: Final = 63  # c2sp.org/tlog-witness, "add-checkpoint"
-_MAX_EVIDENCE: Final = 4 * checkpoint.MAX_BYTES
+_MAX_EVIDENCE: Final = 2 * (consistency.MAX_BYTES + 4 * checkpoint.MAX_BYTES)
+
+
+class NotJudged(VerificationFailed):
+    """A note that is not held, without anything being known against its log (rules 2 and 3): ask its site again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +55,25 @@ class Conflict:
 
     Attributes:
         origin: the log.
-        kind: "shrunk" (the later is smaller), "forked" (one size, two roots), or "unproven" (larger, but no proof that
-            it extends the one held: the log forked, or somebody on the way spoiled the proof).
+        kind: "shrunk" (the later is smaller), "forked" (one size, two roots), or "unproven" (larger, but its site has
+            proved something else than that it extends the one held).
         held: the note that was accepted before.
         shown: the note that came then.
-        proof: what came with it.
+        statement: what its site said and signed of the two (`consistency.sign_statement`); nothing of one size, or of
+            the ledger of the site itself that keeps this.
     """
 
     origin: str
     kind: str
     held: str
     shown: str
-    proof: tuple[bytes, ...]
+    statement: bytes
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
-        proof = [fields.to_base64(one) for one in self.proof]
+        statement = fields.to_base64(self.statement)
         return canonical.to_bytes(
-            {"origin": self.origin, "kind": self.kind, "held": self.held, "shown": self.shown, "proof": proof}
+            {"origin": self.origin, "kind": self.kind, "held": self.held, "shown": self.shown, "statement": statement}
         )
 
     @classmethod
@@ -76,14 +83,14 @@ class Conflict:
         Raises:
             InputError: for anything else.
         """
-        names = ("origin", "kind", "held", "shown", "proof")
+        names = ("origin", "kind", "held", "shown", "statement")
         document = fields.exactly(canonical.from_bytes(data, where, _MAX_EVIDENCE), names, where)
         return cls(
             origin=fields.text(document["origin"], f"{where}, origin"),
             kind=fields.text(document["kind"], f"{where}, kind"),
             held=fields.text(document["held"], f"{where}, held", checkpoint.MAX_BYTES),
             shown=fields.text(document["shown"], f"{where}, shown", checkpoint.MAX_BYTES),
-            proof=tuple(fields.from_base64(one, where) for one in fields.items(document["proof"], where)),
+            statement=fields.from_base64(document["statement"], f"{where}, statement"),
         )
 
 
@@ -115,7 +122,12 @@ class WitnessBook:
         return dict(sorted(found.items()))
 
     def accept(
-        self, note: str, origin: str, verifier: Verifier, proof: Sequence[bytes], since: int | None = None
+        self,
+        note: str,
+        origin: str,
+        verifier: Verifier,
+        continuations: Sequence[Continuation] = (),
+        statement: bytes = b"",
     ) -> Checkpoint:
         """The checkpoint in `note`, now held as the last of log `origin`.
 
@@ -123,14 +135,16 @@ class WitnessBook:
             note: as shown by whoever brings it.
             origin: the log (`checkpoint.origin_of(site)`).
             verifier: the log's key.
-            proof: of consistency between the size held and the note's; unused for the first note and the same again.
-            since: the size that was held when the proof was asked for (0 if none). If another has come to be held
-                meanwhile, the note is refused and nothing is kept: ask again (c2sp.org/tlog-witness, "409 Conflict").
+            continuations: how the log goes on from what was held: as its site has said in `statement`, which the caller
+                has opened; of the caller's own ledger, what it found there itself.
+            statement: kept as evidence.
 
         Raises:
             InputError: if the note is malformed, or the disk does not take it: what was held is still held.
-            VerificationFailed: if another key signed it, it is another log's, it is older, or its proof is out of date
-                (nothing is kept); if it does not extend what is held (evidence is kept); if the log is in conflict.
+            NotJudged: if it is older, or nothing is said of what is held by now (c2sp.org/tlog-witness, "409
+                Conflict"); nothing is kept.
+            VerificationFailed: if another key signed it, or it is another log's (nothing is kept); if it does not
+                extend what is held (evidence is kept); if the log is in conflict.
         """
         head = checkpoint.open_note(note, origin, verifier)  # rule 1
         with self._locked():
@@ -142,17 +156,13 @@ class WitnessBook:
                 held = checkpoint.read_unverified(before)
                 if held == head:
                     return head
-                if since not in (None, held.size):
-                    raise VerificationFailed(
-                        f"log {origin}: expected a proof since {held.size} entries, got since {since}"
-                    )
-                kind = _kind(held, head, proof)
+                kind = _kind(held, head, continuations)
+                if kind == UNKNOWN:  # rule 2
+                    raise NotJudged(f"log {origin}: expected its site's word since {held.size} entries, got none")
                 if kind == OLDER:  # rule 3
-                    raise VerificationFailed(
-                        f"log {origin}: expected {held.size} entries or more, got its older {head.size}"
-                    )
-                if kind:
-                    kept = self._keep(Conflict(origin, kind, before, note, tuple(proof[:MAX_PROOF])))
+                    raise NotJudged(f"log {origin}: expected {held.size} entries or more, got its older {head.size}")
+                if kind:  # rule 4
+                    kept = self._keep(Conflict(origin, kind, before, note, statement))
                     what = f"expected {held.size} entries and more after them, got {head.size} without a proof"
                     raise VerificationFailed(f"log {origin} {kind}: {what}; {kept}")
             replace_file(path, note.encode("utf-8"))  # rule 6
@@ -224,10 +234,13 @@ class WitnessBook:
             os.close(descriptor)
 
 
-def _kind(held: Checkpoint, head: Checkpoint, proof: Sequence[bytes]) -> str:
+def _kind(held: Checkpoint, head: Checkpoint, continuations: Sequence[Continuation]) -> str:
     """How `head` goes back on `held`; "" if it extends it (rules 2 to 4)."""
     if head.size == held.size:
         return FORKED
+    proof = next((one.proof for one in continuations if (one.now, one.held) == (head.size, held)), None)  # rule 2
+    if proof is None:
+        return UNKNOWN
     older, newer, fine, fault = (head, held, OLDER, SHRUNK) if head.size < held.size else (held, head, "", UNPROVEN)
     try:
         merkle.verify_consistency(older.size, newer.size, proof, older.root, newer.root)

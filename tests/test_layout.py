@@ -1,4 +1,4 @@
-"""DESIGN.md's table of packages: which may import which, and where third parties live."""
+"""The table of packages: which may import which, and where third parties live."""
 
 from __future__ import annotations
 

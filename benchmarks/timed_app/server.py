@@ -16,17 +16,26 @@ app = ServerApp()
 
 
 class Timed(FedAvg):
+    """Federated averaging that notes when each exchange began.
+
+    Attributes:
+        began: the moments, by a monotonic clock.
+    """
+
     def __init__(self, sites: int) -> None:
+        """With every one of so many sites in each exchange."""
         super().__init__(fraction_evaluate=0.0, min_available_nodes=sites, min_train_nodes=sites)
         self.began: list[float] = []
 
     def configure_train(self, *args: object, **kwargs: object) -> Iterable[Message]:
+        """Begin an exchange."""
         self.began.append(time.monotonic())
         return super().configure_train(*args, **kwargs)  # type: ignore[arg-type]
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
+    """Once all sites are there, time exchanges as the run's configuration says, into the file that it names."""
     sites, exchanges = int(context.run_config["sites"]), int(context.run_config["exchanges"])
     while len(list(grid.get_node_ids())) < sites:
         time.sleep(POLL)

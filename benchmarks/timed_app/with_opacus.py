@@ -15,6 +15,7 @@ app = ClientApp()
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
+    """One epoch under differential privacy; the arrays as they came."""
     torch.manual_seed(context.node_id % 1000)
     model = torch.nn.Linear(FEATURES, 1)
     rows = torch.randn(ROWS, FEATURES)

@@ -15,7 +15,7 @@ from flwr.app import UserConfig
 from flwr.cli.build import build_fab_from_files
 
 from federation import messenger
-from privacy.tls_authority import write_once
+from privacy.atomic_files import new_file
 
 MESSENGER: Final = "kith_app/messenger.py"
 NAME: Final = "kith"
@@ -58,7 +58,7 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_once(folder / name, content, 0o644)
+        new_file(folder / name, content, 0o644)
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

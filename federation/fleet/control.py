@@ -16,13 +16,7 @@ from typing import Final, TypeVar
 import httpx
 from flwr.app import UserConfig
 from flwr.common.serde import fab_to_proto, user_config_to_proto
-from flwr.proto.control_pb2 import (
-    ListNodesRequest,
-    ListRunsRequest,
-    RegisterNodeRequest,
-    StartRunRequest,
-    StopRunRequest,
-)
+from flwr.proto.control_pb2 import ListNodesRequest, ListRunsRequest, RegisterNodeRequest, StartRunRequest
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -96,14 +90,6 @@ class Control:
         if run not in found:
             raise Refused(f"{self._where}: expected run {run}, got none")
         return found[run].status.status, found[run].status.sub_status
-
-    def stop(self, run: int) -> None:
-        """Stop a run.
-
-        Raises:
-            Refused: as `nodes` says.
-        """
-        self._asked(lambda: self._client.StopRun(StopRunRequest(run_id=run)))
 
     def _asked(self, ask: Callable[[], Told]) -> Told:
         try:

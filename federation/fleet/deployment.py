@@ -1,7 +1,7 @@
 """Files for the real thing: systemd units, Compose files and Kubernetes manifests, for the coordinator and each site.
 
-They are made from the fleet's names and ports and hold no secret. What they keep apart is what DESIGN.md wants apart: a
-site's guard, its SuperNode and the coordinator's code are three users, who share a socket and a loopback port.
+They are made from the fleet's names and ports and hold no secret. What they keep apart: a site's guard, its SuperNode
+and the coordinator's code are three users, who share a socket and a loopback port.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from federation.fleet.layout import Fleet, FleetSite
-from federation.fleet.proxy import Proxy
+from federation.fleet.proxy import Proxy, node_keys
 from federation.fleet.templates_of import rendered
-from privacy.tls_authority import node_public, write_once
+from privacy.atomic_files import new_file
 
 BIN: Final = "/opt/kith/bin"
 """Where the units expect Kith's virtual environment."""
@@ -37,7 +37,7 @@ def write_deployment(fleet: Fleet) -> None:
     for path, text in deployment(fleet).items():
         target = fleet.root / "deploy" / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_once(target, text.encode("utf-8"), 0o644)
+        new_file(target, text.encode("utf-8"), 0o644)
 
 
 def deployment(fleet: Fleet) -> dict[str, str]:
@@ -66,7 +66,6 @@ def _of_site(fleet: Fleet, site: FleetSite) -> dict[str, str]:
 
 
 def _proxy(fleet: Fleet) -> Proxy:
-    nodes = fleet.coordinator / "nodes"
     return Proxy(
         listen=f"0.0.0.0:{fleet.port}",
         superlink=f"127.0.0.1:{fleet.superlink}",
@@ -74,7 +73,7 @@ def _proxy(fleet: Fleet) -> Proxy:
         place=Path("/run/kith-proxy"),
         log=Path("/var/log/kith-proxy"),
         user="",
-        nodes={path.stem: node_public(path) for path in sorted(nodes.glob("*.pub"))},
+        nodes=node_keys(fleet.coordinator / "nodes"),
     )
 
 

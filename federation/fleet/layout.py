@@ -25,6 +25,8 @@ from privacy import fields
 from privacy.errors import InputError
 
 GROUP_FILE: Final = "group.toml"
+SIGN: Final = "KITH_NODE_SIGN"
+"""Environment variable: file into which a node writes its process's number once the SuperLink has let it in."""
 MAX_BYTES: Final = 1 << 20
 MAX_SITES: Final = 1_000
 MAX_SOCKET: Final = 107
@@ -89,7 +91,9 @@ class Fleet:
             InputError: naming the field.
         """
         if not _PATH.fullmatch(str(self.root)):
-            raise InputError("fleet folder: expected a path of letters, digits, spaces and ._/+@=-, got another")
+            raise InputError(
+                f"fleet folder: expected a path of letters, digits, spaces and ._/+@=-, got {str(self.root)!r:.200}"
+            )
         fields.text(self.name, "group, name", 200)
         if not _HOST.fullmatch(self.host):
             raise InputError(f"group, host: expected a host's name or IPv4 address, got {self.host!r:.80}")
@@ -100,7 +104,11 @@ class Fleet:
         folders = [site.folder for site in self.sites]
         names = [site.name for site in self.sites]
         if not 1 <= len(names) <= MAX_SITES or names != sorted(set(names)) or len(set(folders)) != len(folders):
-            raise InputError(f"group, sites: expected 1 to {MAX_SITES}, in order of name, each once")
+            got = ", ".join(f"{site.name} in {site.folder}" for site in self.sites)
+            raise InputError(
+                f"group, sites: expected 1 to {MAX_SITES}, in order of name, no name or folder twice, "
+                f"got {len(names)}: {got!r:.200}"
+            )
 
     @property
     def coordinator(self) -> Path:
@@ -138,8 +146,8 @@ class Fleet:
             InputError: if that is too long for a socket.
         """
         path = self.site(site) / "guard.sock"
-        if len(str(path).encode()) > MAX_SOCKET:
-            raise InputError(f"{path}: expected at most {MAX_SOCKET} bytes, as it is a socket's; use a shorter folder")
+        if (size := len(str(path).encode())) > MAX_SOCKET:
+            raise InputError(f"{path}: expected at most {MAX_SOCKET} bytes for a socket, got {size}: use a shorter one")
         return path
 
     def to_toml(self) -> bytes:
@@ -164,7 +172,7 @@ class Fleet:
             document["deadline"] = float(document["deadline"])
             return cls(root=root.resolve(), **document)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}: expected a fleet's file, got {type(error).__name__}") from None
+            raise InputError(f"{path}: expected a fleet's file, got {error!r:.120}") from None
 
 
 def folder_names(names: list[str]) -> dict[str, str]:

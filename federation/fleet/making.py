@@ -19,20 +19,21 @@ from typing import Final
 from federation.fleet.bundle import bundle, write_bundle
 from federation.fleet.deployment import write_deployment
 from federation.fleet.layout import GROUP_FILE, Fleet, FleetSite, folder_names
-from federation.fleet.proxy import Proxy
+from federation.fleet.proxy import Proxy, node_keys
 from federation.group import create_group
-from federation.policy import Policy
 from federation.run_settings import DEADLINE, Settings
 from federation.server_app import config_of
 from federation.site import Site, create_site
+from privacy.atomic_files import new_file
 from privacy.budget import first_budget
 from privacy.errors import InputError
 from privacy.randomness import OS
-from privacy.tls_authority import CLIENTS, SERVERS, Authority, create_node_key, node_public, write_once
+from privacy.tls_authority import CLIENTS, SERVERS, Authority, create_node_key
 from records.contract import Contract, load_contract
 
 LOOPBACK: Final = ("localhost", "127.0.0.1")
 OPERATOR: Final = "operator"
+GROUP: Final = "group"
 SECRET_BYTES: Final = 32
 DEFAULT_PORT: Final = 8443
 
@@ -48,10 +49,8 @@ class Wanted:
         delta: probability that goes with a site's budget.
         host: at which sites and operators reach the proxy.
         port: the proxy's; those after it are the SuperLink's and the SuperNodes'. 0 for any that are free.
-        name: the group's.
         deadline: seconds that an exchange with the sites may take.
         noise: as `create_site` takes it.
-        policy: every site's first; `default_policy` if None.
     """
 
     contract: Path
@@ -60,10 +59,8 @@ class Wanted:
     delta: Decimal
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    name: str = "group"
     deadline: float = DEADLINE
     noise: str = OS
-    policy: Policy | None = None
 
 
 def create_fleet(root: Path, wanted: Wanted, now: datetime) -> Fleet:
@@ -82,18 +79,17 @@ def create_fleet(root: Path, wanted: Wanted, now: datetime) -> Fleet:
     root.chmod(0o700)
     _certificates(fleet, now)
     made = [_site(fleet, site, wanted, contract) for site in fleet.sites]
-    create_group(fleet.coordinator / "group", wanted.contract, made, wanted.name)
+    create_group(fleet.coordinator / "group", wanted.contract, made, fleet.name)
     for site in fleet.sites:
         _node(fleet, site)
     _coordinator(fleet, contract)
-    write_once(root / GROUP_FILE, fleet.to_toml(), 0o644)
+    new_file(root / GROUP_FILE, fleet.to_toml(), 0o644)
     write_deployment(fleet)
     return fleet
 
 
 def proxy_of(fleet: Fleet) -> Proxy:
     """The proxy of a fleet on this host, for the SuperNodes that are registered with its coordinator."""
-    nodes = fleet.coordinator / "nodes"
     return Proxy(
         listen=f"{fleet.host if fleet.host in LOOPBACK else '0.0.0.0'}:{fleet.port}",  # noqa: S104 - it is the front
         superlink=f"127.0.0.1:{fleet.superlink}",
@@ -101,19 +97,20 @@ def proxy_of(fleet: Fleet) -> Proxy:
         place=fleet.coordinator / "proxy",
         log=fleet.root / "log",
         user="root" if os.geteuid() == 0 else "",  # nobody else may enter the fleet's folder
-        nodes={path.stem: node_public(path) for path in sorted(nodes.glob("*.pub"))},
+        nodes=node_keys(fleet.coordinator / "nodes"),
     )
 
 
 def _described(root: Path, wanted: Wanted, contract: Contract) -> Fleet:
     names = sorted(contract.site.names)
     if names != sorted(wanted.sources):
-        missing = sorted({*names} ^ {*wanted.sources})
-        raise InputError(f"sites: expected exactly the contract's, each with its source; differs: {missing[0]!r:.80}")
+        odd = min({*names} ^ {*wanted.sources})
+        got = f"{'none for' if odd in names else 'also'} {odd!r:.80}"
+        raise InputError(f"{wanted.contract}, sites: expected exactly the contract's, each with its source, got {got}")
     folders = folder_names(names)
     ports = _ports(wanted.port, 2 + len(names))
     sites = tuple(FleetSite(name, folders[name], port) for name, port in zip(names, ports[2:], strict=True))
-    return Fleet(root, wanted.name, wanted.host, ports[0], ports[1], wanted.deadline, sites)
+    return Fleet(root, GROUP, wanted.host, ports[0], ports[1], wanted.deadline, sites)
 
 
 def free_ports(number: int) -> list[int]:
@@ -146,13 +143,13 @@ def _site(fleet: Fleet, site: FleetSite, wanted: Wanted, contract: Contract) -> 
     _copy(wanted.contract, folder / "contract.toml")
     budget = first_budget(wanted.cap, wanted.delta, (contract.purpose,))
     source = wanted.sources[site.name].resolve()
-    return create_site(folder, site.name, source, Path("contract.toml"), budget, wanted.noise, policy=wanted.policy)
+    return create_site(folder, site.name, source, Path("contract.toml"), budget, wanted.noise)
 
 
 def _node(fleet: Fleet, site: FleetSite) -> None:
     folder = fleet.site(site) / "node"
     create_node_key(folder, "node.key")
-    write_once(folder / "secret", os.urandom(SECRET_BYTES), 0o600)
+    new_file(folder / "secret", os.urandom(SECRET_BYTES), 0o600)
     _copy(fleet.coordinator / "tls" / "ca.crt", folder / "ca.crt")
     _copy(folder / "node.key.pub", fleet.coordinator / "nodes" / f"{site.folder}.pub")
 
@@ -160,7 +157,7 @@ def _node(fleet: Fleet, site: FleetSite) -> None:
 def _coordinator(fleet: Fleet, contract: Contract) -> None:
     for name in ("runs", "superlink", "proxy"):
         (fleet.coordinator / name).mkdir()
-    write_once(fleet.coordinator / "superlink" / "secret", os.urandom(SECRET_BYTES), 0o600)
+    new_file(fleet.coordinator / "superlink" / "secret", os.urandom(SECRET_BYTES), 0o600)
     settings = Settings("any", contract.purpose, Decimal(1), Decimal("0.00001"), "local")
     write_bundle(fleet.coordinator / "app", bundle(config_of(settings, fleet.coordinator / "group", fleet.runs)))
 

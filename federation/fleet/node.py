@@ -15,17 +15,13 @@ from flwr.supernode import fleet_http_connection
 from flwr.supernode import start_client_internal as node_loop
 from flwr.supernode.cli.flower_supernode import flower_supernode
 
+from federation.fleet.layout import SIGN
 from federation.fleet.waits import Waits, shorten_backoff
 
 NO_MESSAGE: Final = 3
 """What Flower's loop sleeps when no message waits; shorter sleeps of it are for a reply of its own app."""
-
-
 REPLY: Final = 0.05
 """Seconds between two looks for an app's reply: it is in this process's memory."""
-
-SIGN: Final = "KITH_NODE_SIGN"
-"""Environment variable: file into which a node writes its process's number once the SuperLink has let it in."""
 HEARTBEAT: Final = 10
 """Seconds, the least that a SuperLink takes (30 is Flower's choice): a node that ended counts as gone after twice that,
 and an exchange need not wait for it any longer."""

@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from federation.fleet.layout import Fleet, FleetSite
+from federation.fleet.layout import SIGN, Fleet, FleetSite
 from federation.fleet.processes import Place, Program, pid_of
 from federation.fleet.proxy import nginx
 
 BIN: Final = Path(sys.executable).parent
 SUPERLINK, PROXY, APPS = "superlink", "proxy", "apps"
-SIGN: Final = "KITH_NODE_SIGN"
-"""As `federation.fleet.node` has it, which is not imported for it: Flower takes a second."""
 QUIET: Final = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -154,6 +152,8 @@ def _answers_unix(path: Path) -> bool:
         channel.settimeout(PROBE)
         try:
             channel.connect(str(path))
+        except BlockingIOError:  # so many wait that the system takes no more: it is there
+            return True
         except OSError:
             return False
     return True

@@ -3,9 +3,9 @@
 Rules:
     1. A process is ours only if its number and the moment it began (from the kernel, with the boot's id) are those
        that were written down: a number that was given to somebody else's process is nobody's of ours.
-    2. Only ours are signalled: the process and those of its session, which it began.
+    2. Only ours are signalled: the process and those of its group, which it leads.
     3. A process gets the environment that its part names and nothing else: a fleet's app code must not find there what
-       the operator's shell has.
+       the operator's shell has. The guard's alone names all of it, for a ledger's address may be there.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def pid_of(place: Place) -> int | None:
 
 
 def stop(places: Sequence[Place], grace: float = GRACE) -> int:
-    """End the parts' processes and their sessions (rule 2), all at once; how many ran.
+    """End the parts' processes and their groups (rule 2), all at once; how many ran.
 
     Raises:
         KithError: if one can not be ended.

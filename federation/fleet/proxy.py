@@ -20,6 +20,7 @@ from typing import Final
 
 from federation.fleet.templates_of import rendered
 from privacy.errors import InputError
+from privacy.tls_authority import node_public
 
 FLEET: Final = (
     "activate-node",
@@ -34,7 +35,8 @@ FLEET: Final = (
     "send-node-heartbeat",
 )
 """All but those by which a node would register itself."""
-CONTROL: Final = ("list-nodes", "list-runs", "register-node", "start-run", "stop-run", "unregister-node")
+CONTROL: Final = ("list-nodes", "list-runs", "register-node", "start-run")
+"""What `federation.fleet.control` asks, and no more."""
 MEGABYTES: Final = 160
 """Of one request: a sealed message of 128 MiB, in base64 or not, and what is around it."""
 REQUESTS: Final = 400
@@ -79,6 +81,15 @@ class Proxy:
             requests_per_second=REQUESTS,
             user=self.user,
         )
+
+
+def node_keys(folder: Path) -> Mapping[str, bytes]:
+    """The public keys in a coordinator's folder of SuperNodes, as `Proxy.nodes` has them.
+
+    Raises:
+        InputError: if a file is none.
+    """
+    return {path.stem: node_public(path) for path in sorted(folder.glob("*.pub"))}
 
 
 def nginx() -> str:

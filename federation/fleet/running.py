@@ -37,7 +37,7 @@ class Started:
     began: float
 
 
-def start(fleet: Fleet, settings: Settings, operator: str = OPERATOR) -> Started:
+def start(fleet: Fleet, settings: Settings) -> Started:
     """Submit a run, or the rest of one, through the proxy.
 
     Raises:
@@ -46,17 +46,17 @@ def start(fleet: Fleet, settings: Settings, operator: str = OPERATOR) -> Started
     folder = fleet.runs / settings.run
     config = config_of(settings, fleet.coordinator / "group", folder)
     began = time.time()
-    with control(f"{fleet.host}:{fleet.port}", fleet.operators / operator) as asked:
+    with control(f"{fleet.host}:{fleet.port}", fleet.operators / OPERATOR) as asked:
         return Started(asked.start(packed(bundle(config)), config), folder, began)
 
 
-def follow(fleet: Fleet, started: Started, operator: str = OPERATOR) -> Path:
+def follow(fleet: Fleet, started: Started) -> Path:
     """Show the run until it ends; the release.
 
     Raises:
         Refused: if it ends without one, with the reason as far as it is known.
     """
-    with control(f"{fleet.host}:{fleet.port}", fleet.operators / operator) as asked:
+    with control(f"{fleet.host}:{fleet.port}", fleet.operators / OPERATOR) as asked:
         over = _Over(asked, started)
         state = watch(started.folder, over, since=started.began)
     if state.status == FINISHED:

@@ -21,16 +21,16 @@ from federation.secure_sum import sealed_bags, survivors
 from federation.secure_sum.adverts import Advert, Participants, commitment, participants_of, read_advert
 from federation.secure_sum.masks import Masked, masks_of
 from federation.secure_sum.releases import place_of, plan_digest, point_of
-from federation.secure_sum.restoring import Check, Restored, restore
+from federation.secure_sum.restoring import Check, Restored, Shares, restore
 from federation.secure_sum.shamir import SHARE_BYTES, RandomBytes
 from federation.wire import Unmasked
 from privacy import fields
-from privacy.errors import InputError, KithError, Refused, VerificationFailed
+from privacy.errors import InputError, Refused, VerificationFailed
 from privacy.key_agreement import AgreementKey
 from privacy.plan import Plan
 from privacy.signing import Verifier
 
-_DOCUMENT: Final = ("adverts", "faults", "inboxes", "roster")
+_DOCUMENT: Final = ("adverts", "inboxes", "roster")
 
 
 class SumOfRun:
@@ -59,7 +59,6 @@ class SumOfRun:
         self._participants = Participants({})
         self.roster: tuple[str, ...] = ()
         self.inboxes: Mapping[str, Mapping[str, bytes]] = {}
-        self.faults: dict[str, str] = {}
 
     # Keys and shares
 
@@ -75,17 +74,14 @@ class SumOfRun:
         return found
 
     def advertised(self, found: Mapping[str, bytes]) -> tuple[bytes, ...]:
-        """The adverts to be shown to all participants, in order of name, of what sites answered, by name.
+        """The adverts to be shown to all participants, in order of name, of those that have come, by site.
 
         Raises:
-            Refused: if too few of them can be used (rule 1).
+            KithError: if one is not as `check_advert` says.
+            Refused: if they are too few (rule 1).
         """
-        for site in sorted(found):
-            try:
-                self._read[site] = self.check_advert(site, found[site])
-                self._adverts[site] = found[site]
-            except KithError as error:
-                self.faults[site] = str(error)
+        self._read = {site: self.check_advert(site, found[site]) for site in sorted(found)}
+        self._adverts = {site: found[site] for site in self._read}
         self._participants = participants_of(self._read.values(), self._plan)
         return tuple(self._adverts.values())
 
@@ -105,19 +101,17 @@ class SumOfRun:
         """Fix the sites of the sum: those whose shares have come, by name.
 
         Raises:
-            Refused: if too few of them can be used (rule 1).
+            KithError: if some are not as `check_shares` says.
+            Refused: if they are too few (rule 1).
         """
-        usable: dict[str, Mapping[str, bytes]] = {}
-        for site in sorted(found):
-            try:
-                self.check_shares(site, found[site])
-                usable[site] = found[site]
-            except KithError as error:
-                self.faults[site] = str(error)
-        if len(usable) < self._plan.replies_at_least:
-            raise Refused(f"shares: expected those of {self._plan.replies_at_least} sites, got {len(usable)}")
-        self.roster = tuple(usable)
-        self.inboxes = {site: {sender: usable[sender][site] for sender in usable if sender != site} for site in usable}
+        for site in found:
+            self.check_shares(site, found[site])
+        if len(found) < self._plan.replies_at_least:
+            raise Refused(f"shares: expected those of {self._plan.replies_at_least} sites, got {len(found)}")
+        self.roster = tuple(sorted(found))
+        self.inboxes = {
+            site: {sender: found[sender][site] for sender in self.roster if sender != site} for site in self.roster
+        }
 
     # Sums
 
@@ -174,7 +168,7 @@ class SumOfRun:
             raise Refused(f"{event} {index}: expected the shares of {least} sites, got {len(usable)}")  # rule 2
         points = {site: point_of(self._plan, site) for site in usable}
         restored = restore(usable, points, self._checks(place, survived), least, self._random)
-        faults |= self._faults(restored)
+        faults |= self._faults(restored, usable)
         if len(restored.secrets) < len(self.roster):
             return None, faults
         return self._total(event, index, masked, restored.secrets), faults
@@ -199,12 +193,16 @@ class SumOfRun:
 
         return {site: (seed_of if site in survived else key_of)(self._read[site]) for site in self.roster}
 
-    def _faults(self, restored: Restored) -> dict[str, str]:
-        faults = {
-            owner: "its secret can not be restored from the shares that it dealt"
-            for owner in self.roster
-            if owner not in restored.secrets
-        }
+    def _faults(self, restored: Restored, told: Shares) -> dict[str, str]:
+        """What was wrong, by site. Where no share is to spare, nobody can tell who dealt from who told it wrong."""
+        faults = {}
+        for owner in self.roster:
+            if owner not in restored.secrets:
+                silent = ", ".join(name for name in sorted(told) if owner not in told[name])
+                without = f"; {silent} told no share of it" if silent else ""
+                faults[owner] = (
+                    f"its secret can not be restored: it dealt wrong shares, or others told them wrong{without}"
+                )
         for replier, owners in restored.wrong.items():
             faults[replier] = f"its shares of {len(owners)} sites' secrets are wrong"
             if len(owners) <= self._plan.colluding:
@@ -232,7 +230,6 @@ class SumOfRun:
         """For a checkpoint, after `shared` (rule 4). No secrets."""
         return {
             "adverts": {site: fields.to_base64(advert) for site, advert in self._adverts.items()},
-            "faults": dict(self.faults),
             "inboxes": {
                 site: {sender: fields.to_base64(bag) for sender, bag in inbox.items()}
                 for site, inbox in self.inboxes.items()
@@ -263,7 +260,7 @@ class SumOfRun:
                 site: {sender: fields.from_base64(bag, where) for sender, bag in inbox.items()}
                 for site, inbox in document["inboxes"].items()
             }
-            found.roster, found.faults = tuple(document["roster"]), dict(document["faults"])
+            found.roster = tuple(document["roster"])
         except (AttributeError, TypeError, ValueError):
             raise InputError(f"{where}: expected one, got otherwise") from None
         if not set(found.roster) <= set(found._read) or set(found.inboxes) != set(found.roster):

@@ -46,7 +46,7 @@ class SumAtSite:
     """One site's side of one run's sum. All that it knows is in its store: it can be made anew at any moment."""
 
     def __init__(self, run: str, plan: Plan, site: str, root: bytes, signer: Signer, store: SumStore) -> None:
-        """Of a run whose root stands in the store (`SiteSums.advert`)."""
+        """Of a run whose root stands in the store (`SumsAtSite.advert`)."""
         self._run, self.plan, self._site, self._signer, self._store = run, plan, site, signer, store
         self._secrets = SiteSecrets(root, len(releases(plan)))
         self._decided: dict[str, bytes] = {}

@@ -25,7 +25,7 @@ def releases(plan: Plan) -> tuple[tuple[str, int], ...]:
     """
     if plan.trust != SECURE_SUM:
         raise Refused(f"plan trust: expected {SECURE_SUM!r}, got {plan.trust!r}")
-    found = tuple((event.name, index) for event in plan.events for index in range(event.times))
+    found = plan.releases
     if len(plan.sites) > MAX_SITES or len(plan.sites) * len(found) > MAX_SHARES:
         raise Refused(
             f"plan: expected at most {MAX_SITES} sites, and {MAX_SHARES} sites times releases, under a secure sum,"

@@ -24,7 +24,7 @@ from privacy.signing import Signer
 _RUNS_IN_MEMORY: Final = 8
 
 
-class SiteSums:
+class SumsAtSite:
     """All secure sums of a site, by run."""
 
     def __init__(
@@ -60,6 +60,14 @@ class SiteSums:
         document = canonical.to_bytes({"plan": plan.to_bytes().decode("utf-8"), "root": root})
         self._store.first(run, "root", document)
         return self._of(run, plan).advert()
+
+    def plan(self, run: str) -> Plan:
+        """The plan of a run whose sum goes on here.
+
+        Raises:
+            Refused: if there is no such run.
+        """
+        return self._of(run).plan
 
     def shares(self, run: str, plan: Plan, adverts: Sequence[bytes]) -> Mapping[str, bytes]:
         """As `SumAtSite.shares`."""

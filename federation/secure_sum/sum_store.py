@@ -89,10 +89,10 @@ class SumStore:
             return _read(connection, run, what)
 
     def forget(self, run: str) -> None:
-        """Delete all that was written of a run (rules 3 and 4)."""
+        """Delete all that was written of a run (rules 3 and 4); of a run that nothing was written of, nothing is."""
         with databases.writing(self._engine) as connection:
-            connection.execute(_decisions.delete().where(_decisions.c.run == run))
-            connection.execute(_WRITE, {"run": run, "what": _ENDED, "body": b""})
+            if connection.execute(_decisions.delete().where(_decisions.c.run == run)).rowcount:
+                connection.execute(_WRITE, {"run": run, "what": _ENDED, "body": b""})
         with databases.answering(), self._engine.connect() as connection:
             raw = connection.connection.dbapi_connection
             if raw is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from privacy import amounts, checkpoint, dsse, entries, marks, merkle, signing
+from privacy import amounts, checkpoint, consistency, dsse, entries, marks, merkle, signing
 from privacy.budget import DECISION, Budget, PurposeGroup
 from privacy.certificate import (
     MAX_ABSENCES,
@@ -21,6 +21,7 @@ from privacy.certificate import (
     SiteAccount,
 )
 from privacy.checkpoint import COSIGNATURE_KEY, Checkpoint
+from privacy.consistency import Continuation, Statement
 from privacy.cost import DELTAS, LEAVERS, RELEASES, Cost
 from privacy.entries import Charged, Decided, Ended, Opened, Reserved, Settled
 from privacy.key_list import KEY_LIST, Key, KeyList
@@ -45,6 +46,7 @@ NOT_WRITTEN = {KeyList: {"envelope"}}
             "Plan": (GaussianSum, SiteBound, Plan),
             "Ledger entries": (Opened, Decided, Reserved, Charged, Settled, Ended),
             "Budget and decision": (Budget, PurposeGroup),
+            "Statements on a log's growth": (Continuation, Statement),
             "Receipt": (Receipt,),
             "Certificate": (Certificate, Mechanism, SiteAccount, Absence, AuditSummary, KeysUsed, Cost),
         }.items()
@@ -72,6 +74,7 @@ def test_the_words_of_the_formats_are_on_the_page() -> None:
     words |= {FORMAT} | {cls.kind for cls in (Opened, Decided, Reserved, Charged, Settled, Ended)}
     assert {word for word in words if f"`{word}`" not in PAGE} == set()
     assert dsse.PAYLOAD_TYPE in PAGE
+    assert consistency.PAYLOAD_TYPE in PAGE
 
 
 def test_bounds_on_the_page_are_those_of_the_code() -> None:
@@ -80,6 +83,8 @@ def test_bounds_on_the_page_are_those_of_the_code() -> None:
         ("Ledger entries", entries.MAX_LEAF),
         ("The log and its checkpoint", checkpoint.MAX_BYTES),
         ("The log and its checkpoint", checkpoint.MAX_SIGNATURES),
+        ("Statements on a log's growth", consistency.MAX_CONTINUATIONS),
+        ("Statements on a log's growth", consistency.MAX_PROOF),
     ):
         assert f"{bound:,}" in SECTIONS[section]
 

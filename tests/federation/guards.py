@@ -18,11 +18,14 @@ from federation.messenger import ask_at
 from federation.sealed import open_reply, seal_request
 from federation.site import Site
 from federation.wire import Message, Request
+from privacy import canonical, fields
 from privacy.signing import Signer, Verifier, verifier
 from tests.federation.tiny_group import TinyGroup
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
+ALWAYS = 2**40
+"""Until when requests of tests count."""
 
 
 @dataclass
@@ -81,8 +84,13 @@ def ask(place: str, group: TinyGroup, request: Request) -> Message:
 
 
 def opened(ask_with: Callable[[bytes], bytes], signer: Signer, sites: dict[str, Verifier], request: Request) -> Message:
-    sealed = seal_request(request, signer)
+    sealed = seal_request(request, signer, ALWAYS)
     return open_reply(ask_with(sealed), sealed, sites)[1]
+
+
+def payload_of(message: bytes) -> bytes:
+    """What a coordinator signs to ask for this."""
+    return canonical.to_bytes({"not_after": ALWAYS, "request": fields.to_base64(message)})
 
 
 def keys_of(sites: Sequence[Site]) -> dict[str, Verifier]:

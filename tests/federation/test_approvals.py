@@ -15,6 +15,7 @@ import kith
 from federation.admission import Admission
 from federation.approvals import APPROVALS_FILE, APPROVE, MAX_WAITING, REFUSE, Approvals, Shown, Waiting
 from federation.guard import Guard
+from federation.opening_hours import Hours
 from federation.policy import Approver, Review
 from federation.policy_file import POLICY_FILE, load_policy, write_policy
 from federation.sealed import open_reply, seal_request
@@ -23,14 +24,16 @@ from federation.training_run import plan_run
 from federation.wire import Contribute, Contribution, Message, Refusal
 from models.planning import SECOND_MOMENTS
 from privacy.dsse import Envelope
-from privacy.errors import KithError, Refused
-from privacy.plan import Plan
+from privacy.errors import InputError, KithError, Refused
+from privacy.plan import Plan, SiteBound
 from privacy.signing import Signer, create_key, verifier
+from tests.federation.guards import ALWAYS
 from tests.federation.tiny_group import TinyGroup, tiny_group
 from tests.small_group import settings
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 COORDINATOR = "ab" * 32
+OVERWRITING = "nightly\x1b[0m\n  cost        epsilon 0.01 at delta 1e-9\n  leaves      1 number, once\x1b[8m\u202e"
 
 
 class Scene:
@@ -44,7 +47,8 @@ class Scene:
         approvers = tuple(Approver(name, self.keys[name].public.hex()) for name in ("ana", "bo"))
         self.allow(review=review, approvers=approvers)
         self.plan: Plan = plan_run(self.group.load(), settings())
-        self.admission = Admission(self.site)
+        self.ledger = self.site.open_ledger()
+        self.admission = Admission(self.site, self.ledger)
 
     @property
     def approvals(self) -> Approvals:
@@ -58,6 +62,12 @@ class Scene:
 
     def admit(self, run: str = "run-1", plan: Plan | None = None, now: datetime = NOW) -> None:
         self.admission.admit(run, plan or self.plan, COORDINATOR, now)
+
+    def begin(self, run: str = "run-1", now: datetime = NOW) -> None:
+        """What a guard does at a run's first contribution."""
+        self.admit(run, now=now)
+        self.admission.start(run, self.plan, COORDINATOR, now)
+        self.ledger.reserve(run, self.plan, ())
 
     def shown(self, run: str = "run-1") -> Shown:
         return next(one for one in self.approvals.shown(self.site.policy.approvers) if one.run == run)
@@ -79,13 +89,13 @@ def test_a_run_waits_until_two_different_people_have_approved_its_plan(scene: Sc
         with pytest.raises(Waiting, match="waits for approval by 2"):
             scene.admit()
         scene.decide(who)
-    scene.admit()
+    scene.begin()
     assert scene.shown().started == NOW
 
 
 def test_without_a_review_a_plan_is_shown_all_the_same(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Review(0))
-    scene.admit()
+    scene.begin()
     assert (scene.shown().digest, scene.shown().started) == (scene.plan.digest, NOW)
 
 
@@ -100,7 +110,7 @@ def approve_and_start(scene: Scene, run: str = "run-1") -> None:
         scene.admit(run)
     scene.decide("ana", run=run)
     scene.decide("bo", run=run)
-    scene.admit(run)
+    scene.begin(run)
 
 
 def test_where_only_new_plans_are_reviewed_the_same_plan_runs_again(tmp_path: Path) -> None:
@@ -114,10 +124,23 @@ def test_where_only_new_plans_are_reviewed_the_same_plan_runs_again(tmp_path: Pa
 
 def test_a_plan_that_ran_without_approval_does_not_pass_for_approved(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Review(0))
-    scene.admit()
+    scene.begin()
     scene.allow(review=Review(1, "new"))
     with pytest.raises(Waiting):
         scene.admit("run-2")
+
+
+def test_a_plan_that_was_refused_in_one_run_waits_again_under_another_run_id(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Review(2, "new"))
+    approve_and_start(scene)
+    scene.begin("run-2")  # it was approved before
+    scene.decide("ana", REFUSE, run="run-2")
+    with pytest.raises(Refused, match="refused it"):
+        scene.admit("run-2")
+    with pytest.raises(Waiting, match="by 2"):
+        scene.admit("run-3")
+    scene.decide("ana", APPROVE, run="run-2")  # takes the refusal back
+    scene.admit("run-3")
 
 
 def test_a_refusal_outweighs_approvals_and_stops_a_run_that_has_started(scene: Scene) -> None:
@@ -185,7 +208,7 @@ def test_an_approval_moved_to_another_run_or_site_is_none(scene: Scene, tmp_path
         rows = kept.execute("SELECT * FROM decisions WHERE run = 'run-1'").fetchall()
     with pytest.raises(Waiting, match="so far 0"):
         scene.admit("run-2")
-    other = Admission(scene.group.sites[1])
+    other = Admission(scene.group.sites[1], scene.group.sites[1].open_ledger())
     path = scene.group.sites[1].folder / POLICY_FILE
     path.unlink()
     write_policy(path, scene.site.policy)
@@ -253,20 +276,79 @@ def test_few_plans_wait_at_a_time(scene: Scene) -> None:
 def test_runs_per_week_are_counted_from_what_the_site_has_seen_start(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Review(0))
     scene.allow(runs_per_week=2)
-    for run in ("run-1", "run-2", "run-1"):
-        scene.admit(run)
+    for run in ("run-1", "run-2"):
+        scene.begin(run)
     with pytest.raises(Refused, match="runs_per_week"):
         scene.admit("run-3")
     scene.admit("run-1")  # goes on
-    scene.admit("run-3", now=NOW + timedelta(days=7, seconds=1))
+    scene.begin("run-3", now=NOW + timedelta(days=7, seconds=1))
+
+
+def test_starts_can_not_be_saved_up_by_requests_that_come_to_nothing(tmp_path: Path) -> None:
+    scene, now = Scene(tmp_path, Review(0)), [NOW]
+    scene.allow(runs_per_week=1)
+    guard = Guard(scene.site, clock=lambda: now[0])
+    for number in range(3):
+        with pytest.raises(KithError, match="state"):
+            guard.contribute(replace(asked(scene, f"run-{number}"), state=b"x"))
+        now[0] += timedelta(days=7)
+    guard.contribute(asked(scene, "run-0"))
+    for number in (1, 2):
+        with pytest.raises(Refused, match="runs_per_week"):
+            guard.contribute(asked(scene, f"run-{number}"))
+    assert scene.approvals.starts() == (now[0],)
+    assert list(scene.ledger.open_runs) == ["run-0"]
+
+
+def test_a_start_that_died_before_it_reserved_counts_when_it_is_made_again(tmp_path: Path) -> None:
+    scene, later = Scene(tmp_path, Review(0)), NOW + timedelta(days=30)
+    scene.allow(runs_per_week=1)
+    for run, now in (("run-1", NOW), ("run-2", NOW + timedelta(days=8))):
+        scene.admission.start(run, scene.plan, COORDINATOR, now)  # and then the guard died
+    scene.begin("run-1", now=later)
+    with pytest.raises(Refused, match="runs_per_week"):
+        scene.admit("run-2", now=later)
+
+
+def test_two_runs_that_were_both_admitted_do_not_both_start(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Review(0))
+    scene.allow(runs_per_week=1)
+    scene.admit("run-1")
+    scene.admit("run-2")
+    scene.begin("run-1")
+    with pytest.raises(Refused, match="runs_per_week"):
+        scene.admission.start("run-2", scene.plan, COORDINATOR, NOW)
+    assert [one.run for one in scene.approvals.shown(())] == ["run-1"]
+
+
+@pytest.mark.parametrize("needed", [0, 2])
+def test_run_ids_that_the_policy_refuses_do_not_lock_the_site(tmp_path: Path, needed: int) -> None:
+    scene, night = Scene(tmp_path, Review(needed)), NOW.replace(hour=23)
+    scene.allow(hours=(Hours.from_text("Mon-Fri 07:00-19:00"),))
+    for number in range(MAX_WAITING + 1):
+        with pytest.raises(Refused, match="hours"):
+            scene.admit(f"night-{number}", now=night)
+    assert scene.approvals.shown(()) == ()
+    if needed:
+        with pytest.raises(Waiting):
+            scene.admit("day")
+    else:
+        scene.admit("day")
+
+
+def test_plans_that_nobody_need_see_take_no_place_among_those_that_wait(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Review(0))
+    for number in range(MAX_WAITING + 1):
+        scene.admit(f"run-{number}")
+    scene.allow(review=Review(1))
+    with pytest.raises(Waiting):
+        scene.admit("one-more")
 
 
 def test_a_run_that_has_started_goes_on_only_within_the_hours(tmp_path: Path) -> None:
-    from federation.opening_hours import Hours
-
     scene = Scene(tmp_path, Review(0))
     scene.allow(hours=(Hours.from_text("Mon-Fri 07:00-19:00"),))
-    scene.admit()
+    scene.begin()
     with pytest.raises(Refused, match="hours"):
         scene.admit(now=NOW + timedelta(hours=12))
     scene.admit(now=NOW + timedelta(hours=24))
@@ -275,10 +357,14 @@ def test_a_run_that_has_started_goes_on_only_within_the_hours(tmp_path: Path) ->
 # Through the guard and the command line
 
 
+def asked(scene: Scene, run: str = "run-1") -> Contribute:
+    return Contribute(run, scene.plan.to_bytes(), SECOND_MOMENTS, 0, b"")
+
+
 def ask(scene: Scene, guard: Guard, run: str = "run-1") -> Message:
     sites = {site.name: verifier(site.signer.public) for site in scene.group.sites}
-    request = Contribute(run, scene.plan.to_bytes(), SECOND_MOMENTS, 0, b"")
-    sealed = seal_request(request, scene.group.load().signer)
+    request = asked(scene, run)
+    sealed = seal_request(request, scene.group.load().signer, ALWAYS)
     return open_reply(guard.answer(sealed), sealed, sites)[1]
 
 
@@ -308,6 +394,60 @@ def test_a_guard_says_that_it_waits_and_reads_nothing_until_people_have_approved
     text = kith_guard("plans", folder)
     for words in ("approve by ana; approve by bo", "3 times", "epsilon", "South, West"):
         assert words in text
+
+
+@pytest.mark.parametrize("run", [OVERWRITING, "run-1\n", "", "\u202enur", "x" * 101, "../run"])
+def test_a_run_id_that_could_write_over_what_approvers_read_is_refused_and_not_shown(scene: Scene, run: str) -> None:
+    with pytest.raises(InputError, match="run id: expected") as refusal:
+        Guard(scene.site).contribute(asked(scene, run))
+    assert str(refusal.value).isprintable()
+    assert scene.approvals.shown(()) == ()
+
+
+def test_what_approvers_read_has_no_line_that_the_coordinator_wrote(scene: Scene) -> None:
+    """Also of rows that came into the file by another way than the guard."""
+    with pytest.raises(Waiting):
+        scene.admit()
+    sites = tuple(sorted((*scene.plan.sites, SiteBound(OVERWRITING, 10)), key=lambda one: one.name))
+    forged = replace(scene.plan, sites=sites)
+    with scene.kept() as kept:
+        row = (OVERWRITING, forged.digest, forged.to_bytes())
+        kept.execute("UPDATE shown SET run = ?, digest = ?, plan = ?", row)
+    text = kith_guard("plans", str(scene.site.folder))
+    assert all(line.isprintable() for line in text.splitlines())
+    assert text.count("\n  cost ") == text.count("\n  leaves ") == 1
+    told = kith_guard("plans", str(scene.site.folder), "--json")
+    assert all(line.isprintable() for line in told.splitlines())
+
+
+@pytest.mark.parametrize("verdict", [APPROVE, REFUSE])
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_plan_is_printed_before_it_is_signed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, verdict: str, words: tuple[str, ...]
+) -> None:
+    with pytest.raises(Waiting):
+        scene.admit()
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Approvals, "decide", dies)
+    given = ["guard", verdict, str(scene.site.folder), scene.plan.digest, "--key", scene.key_files["ana"], *words]
+    done = CliRunner().invoke(kith.app, given)
+    assert done.exit_code != 0
+    assert scene.plan.digest in done.output
+    assert "epsilon" in done.output
+
+
+def test_after_signing_one_more_line_says_where_the_run_stands(scene: Scene) -> None:
+    with pytest.raises(Waiting):
+        scene.admit()
+    given = (str(scene.site.folder), scene.plan.digest, "--key", scene.key_files["ana"])
+    printed = kith_guard("approve", *given).splitlines()
+    assert (printed[0], printed[-1]) == (
+        "run run-1: waiting (2 needed)",
+        "run run-1: waiting (2 needed; approve by ana)",
+    )
 
 
 def test_a_refused_plan_is_refused_for_good_and_not_as_waiting(scene: Scene) -> None:

@@ -101,7 +101,7 @@ def test_a_coordinator_that_died_after_the_last_message_finishes_its_paid_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("federation.training_run._certified", die)
+        patched.setattr("federation.training_run.certified", die)
         with pytest.raises(KeyboardInterrupt):
             run_embedded(group.group, group.folders, settings(), tmp_path / "run-1")
     spent = balances(group)

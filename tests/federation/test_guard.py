@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,21 +20,25 @@ from hypothesis import strategies as st
 
 from federation import sealed, site_keys, wire
 from federation.group import load_group
-from federation.guard import Guard
-from federation.site import Site, load_site
+from federation.guard import UNSAID, Guard
+from federation.guard_process import JsonLines
+from federation.policy_file import POLICY_FILE, write_policy
+from federation.site import SUMS_FILE, Site, load_site
 from federation.training_run import plan_run
-from federation.wire import Contribute, Contribution, Finish, Message, Refusal
+from federation.wire import Advertise, Contribute, Contribution, Finish, Message, Refusal
 from models.planning import GRADIENT, SECOND_MOMENTS
 from privacy import amounts, canonical, dsse, key_folder, key_list
+from privacy.balance import MAX_ATTEMPTS
 from privacy.budget import PurposeGroup, first_budget
 from privacy.errors import BudgetExceeded, InputError, KithError, Refused
 from privacy.ledger import Ledger
 from privacy.ledger_excerpt import LedgerExcerpt
 from privacy.party_names import COORDINATOR
-from privacy.plan import FLOAT64, GaussianSum, Plan
+from privacy.plan import FLOAT64, SECURE_SUM, GaussianSum, Plan, SiteBound
 from privacy.receipt import open_receipt
 from privacy.signing import create_key, signer_from_uri, verifier
-from tests.federation.tiny_group import TinyGroup, tiny_group
+from tests.federation.guards import ALWAYS, payload_of
+from tests.federation.tiny_group import PEOPLE, TinyGroup, tiny_group, write_table
 from tests.small_group import DELTA, budget, settings, small_group
 
 
@@ -119,9 +126,20 @@ def without_this_site(plan: Plan) -> Plan:
     return replace(plan, sites=plan.sites[1:], replies_at_least=2)
 
 
+def with_a_site_of_no_group(plan: Plan) -> Plan:
+    sites = (*plan.sites, SiteBound("Zeta\n  leaves      1 number, once", 10))
+    return replace(plan, sites=sites)
+
+
+def at_a_delta_that_makes_any_cost_look_like_nothing(plan: Plan) -> Plan:
+    return replace(plan, delta="0.9")
+
+
 @pytest.mark.parametrize(
     "lie",
     [
+        with_a_site_of_no_group,
+        at_a_delta_that_makes_any_cost_look_like_nothing,
         halved_sensitivity,
         coarser_grid,
         another_event,
@@ -223,6 +241,80 @@ def test_the_charge_is_on_disk_before_anything_is_computed_from_the_rows(
         Guard(site).contribute(moments(plan))
     ledger = site.open_ledger()
     assert ledger.totals.spent > 0
+
+
+def spoil(site: Site) -> None:
+    """A table with a value that the contract does not know."""
+    text = site.source.read_text(encoding="utf-8")
+    site.source.write_text(text.replace("office", "moon", 1), encoding="utf-8")
+
+
+def test_a_release_that_fails_at_the_rows_costs_a_few_charges_and_not_the_periods_whole_budget(
+    group: TinyGroup, plan: Plan
+) -> None:
+    site, request = group.sites[0], gradient(plan, np.zeros(plan.event(GRADIENT).coordinates))
+    Guard(site).contribute(moments(plan))
+    spoil(site)
+    guard = Guard(site)  # which reads the table anew
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(Refused, match="its own log says why"):
+            guard.contribute(request)
+    size = entries(site)
+    for _ in range(20):
+        with pytest.raises(Refused, match="attempt 4 at release 'gradient' 0: expected at most 3 charges"):
+            guard.contribute(request)
+    assert entries(site) == size
+    ledger = site.open_ledger()
+    assert ledger.totals.spent <= MAX_ATTEMPTS * amounts.total(plan)
+    ledger.verify()
+    ledger.close()
+
+
+def test_a_release_whose_rows_are_put_right_is_still_made(group: TinyGroup, plan: Plan) -> None:
+    site = group.sites[0]
+    kept = site.source.read_text(encoding="utf-8")
+    Guard(site).contribute(moments(plan))
+    spoil(site)
+    guard = Guard(site)
+    request = gradient(plan, np.zeros(plan.event(GRADIENT).coordinates))
+    for _ in range(MAX_ATTEMPTS - 1):
+        with pytest.raises(Refused, match="its own log says why"):
+            guard.contribute(request)
+    site.source.write_text(kept, encoding="utf-8")
+    assert isinstance(guard.contribute(request), Contribution)
+
+
+def test_where_people_have_become_too_few_a_run_that_has_started_stops_in_the_words_of_any_failure(
+    group: TinyGroup, plan: Plan
+) -> None:
+    site = group.sites[0]
+    policy, size = replace(site.policy, least_people=PEOPLE), entries(site)
+    (site.folder / POLICY_FILE).unlink()
+    write_policy(site.folder / POLICY_FILE, policy)
+    Guard(site).contribute(moments(plan))
+    write_table(site.source, site.name, range(PEOPLE - 1))
+    guard = Guard(site)
+    for request in (gradient(plan, np.zeros(plan.event(GRADIENT).coordinates)), moments(plan, "run-2")):
+        with pytest.raises(Refused) as refusal:
+            guard.contribute(request)
+        assert str(refusal.value) == f"site {site.name!r}: its rows can not be used; its own log says why"
+    assert entries(site) == size + 4  # reserved, charged, settled; and the gradient's charge, before its rows were used
+
+
+def test_a_run_that_made_its_keys_and_never_reserved_is_forgotten_when_it_is_finished(group: TinyGroup) -> None:
+    site = group.sites[0]
+    plan = plan_run(group.load(), replace(settings(), trust=SECURE_SUM))
+    guard = Guard(site)
+    guard.advertise(Advertise("run-1", plan.to_bytes()))
+    with pytest.raises(Refused, match="expected an open run"):
+        guard.finish(Finish("run-1"))
+    with sqlite3.connect(site.folder / SUMS_FILE) as kept:
+        assert kept.execute("SELECT run, what, body FROM decisions").fetchall() == [("run-1", "ended", b"")]
+        with pytest.raises(Refused, match="expected an open run"):
+            guard.finish(Finish("never-begun"))
+        assert kept.execute("SELECT count(*) FROM decisions").fetchone() == (1,)
+    with pytest.raises(Refused, match="has ended here"):
+        guard.advertise(Advertise("run-1", plan.to_bytes()))
 
 
 def test_rows_that_can_not_be_read_reserve_and_charge_nothing(group: TinyGroup, plan: Plan) -> None:
@@ -380,24 +472,24 @@ def asked(guard: Guard, request: bytes, site: Site) -> Message:
 
 
 def by_another_site(group: TinyGroup, request: Contribute) -> bytes:
-    return sealed.seal_request(request, group.sites[1].signer)
+    return sealed.seal_request(request, group.sites[1].signer, ALWAYS)
 
 
 def by_the_site_itself(group: TinyGroup, request: Contribute) -> bytes:
-    return sealed.seal_request(request, group.sites[0].signer)
+    return sealed.seal_request(request, group.sites[0].signer, ALWAYS)
 
 
 def by_the_groups_root(group: TinyGroup, request: Contribute) -> bytes:
-    return sealed.seal_request(request, signer_from_uri(f"file:{group.group / 'root-1.pem'}"))
+    return sealed.seal_request(request, signer_from_uri(f"file:{group.group / 'root-1.pem'}"), ALWAYS)
 
 
 def by_a_stranger(group: TinyGroup, request: Contribute) -> bytes:
-    return sealed.seal_request(request, create_key(group.group / "stranger.pem"))
+    return sealed.seal_request(request, create_key(group.group / "stranger.pem"), ALWAYS)
 
 
 def by_nobody(group: TinyGroup, request: Contribute) -> bytes:
     del group
-    return dsse.Envelope(sealed.REQUEST, wire.to_bytes(request), ()).to_bytes()
+    return dsse.Envelope(sealed.REQUEST, payload_of(wire.to_bytes(request)), ()).to_bytes()
 
 
 def unsealed(group: TinyGroup, request: Contribute) -> bytes:
@@ -406,12 +498,12 @@ def unsealed(group: TinyGroup, request: Contribute) -> bytes:
 
 
 def under_another_type(group: TinyGroup, request: Contribute) -> bytes:
-    return dsse.sign(wire.to_bytes(request), group.load().signer).to_bytes()
+    return dsse.sign(payload_of(wire.to_bytes(request)), group.load().signer).to_bytes()
 
 
 def altered(group: TinyGroup, request: Contribute) -> bytes:
-    envelope = dsse.sign(wire.to_bytes(request), group.load().signer, payload_type=sealed.REQUEST)
-    return replace(envelope, payload=wire.to_bytes(replace(request, run="run-2"))).to_bytes()
+    envelope = dsse.sign(payload_of(wire.to_bytes(request)), group.load().signer, payload_type=sealed.REQUEST)
+    return replace(envelope, payload=payload_of(wire.to_bytes(replace(request, run="run-2")))).to_bytes()
 
 
 @pytest.mark.parametrize(
@@ -443,11 +535,51 @@ def test_the_coordinators_request_is_answered_and_the_same_again_with_the_same_v
     group: TinyGroup, plan: Plan
 ) -> None:
     site = group.sites[0]
-    guard, request = Guard(site), sealed.seal_request(moments(plan), group.load().signer)
+    guard, request = Guard(site), sealed.seal_request(moments(plan), group.load().signer, ALWAYS)
     first = asked(guard, request, site)
     assert isinstance(first, Contribution)
     assert asked(guard, request, site) == first
     assert asked(Guard(load_site(site.folder)), request, site) == first
+
+
+def test_the_same_release_asked_for_in_another_exchange_gets_the_same_and_is_charged_once(
+    group: TinyGroup, plan: Plan
+) -> None:
+    """A run that is gone on with seals anew, until another time: what counts is what is asked."""
+    site, signer = group.sites[0], group.load().signer
+    guard = Guard(site)
+    first = asked(guard, sealed.seal_request(moments(plan), signer, ALWAYS), site)
+    size = entries(site)
+    assert isinstance(first, Contribution)
+    assert asked(guard, sealed.seal_request(moments(plan), signer, ALWAYS + 1), site) == first
+    assert entries(site) == size
+
+
+def test_a_request_that_the_coordinator_has_given_up_is_neither_served_nor_charged_200_days_later(
+    group: TinyGroup, plan: Plan
+) -> None:
+    site, now = group.sites[0], datetime.now(UTC)
+    request = sealed.seal_request(moments(plan), group.load().signer, int(now.timestamp()) + 60)
+    told = asked(Guard(site, clock=lambda: now + timedelta(days=200)), request, site)
+    assert isinstance(told, Refusal)
+    assert "not_after" in told.reason
+    assert entries(site) == 1
+    assert isinstance(asked(Guard(site, clock=lambda: now), request, site), Contribution)
+
+
+def test_a_refusal_does_not_say_where_the_sites_files_are_and_its_log_does(
+    group: TinyGroup, plan: Plan, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = group.sites[0]
+    guard, request = Guard(site), sealed.seal_request(moments(plan), group.load().signer, ALWAYS)
+    for name in (POLICY_FILE, "keys.json"):
+        path = site.folder / name
+        kept = path.read_bytes()
+        path.write_bytes(b"what")
+        assert asked(guard, request, site) == Refusal(UNSAID)
+        assert str(path) in caplog.messages[-1]
+        path.write_bytes(kept)
+    assert isinstance(asked(guard, request, site), Contribution)
 
 
 @settings_of_hypothesis(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -460,7 +592,8 @@ def test_whatever_comes_a_guard_answers_with_a_signed_refusal(group: TinyGroup, 
 def test_a_request_of_no_kind_that_a_guard_serves_is_refused(group: TinyGroup) -> None:
     site = group.sites[0]
     for document in ({"kind": "Request", "run": "run-1"}, {"kind": "Message"}, {"kind": "Refusal", "reason": "x"}):
-        request = dsse.sign(canonical.to_bytes(document), group.load().signer, payload_type=sealed.REQUEST).to_bytes()
+        payload = payload_of(canonical.to_bytes(document))
+        request = dsse.sign(payload, group.load().signer, payload_type=sealed.REQUEST).to_bytes()
         told = asked(Guard(site), request, site)
         assert isinstance(told, Refusal)
         assert "message" in told.reason
@@ -474,7 +607,7 @@ def test_an_unforeseen_error_leaves_as_its_type_alone(
 
     site = group.sites[0]
     monkeypatch.setattr(Guard, "contribute", broken)
-    told = asked(Guard(site), sealed.seal_request(moments(plan), group.load().signer), site)
+    told = asked(Guard(site), sealed.seal_request(moments(plan), group.load().signer, ALWAYS), site)
     assert isinstance(told, Refusal)
     assert "ZeroDivisionError" in told.reason
     assert "103000" not in told.reason
@@ -489,9 +622,9 @@ def test_a_coordinator_whose_key_was_replaced_starts_nothing(group: TinyGroup, p
     assert key_folder.propose(group.group, following, root).in_force
     site_keys.accept(site, group.load().lists)
     guard = Guard(site)
-    assert isinstance(asked(guard, sealed.seal_request(moments(plan), old), site), Refusal)
+    assert isinstance(asked(guard, sealed.seal_request(moments(plan), old, ALWAYS), site), Refusal)
     assert entries(site) == 1
-    assert isinstance(asked(guard, sealed.seal_request(moments(plan), new), site), Contribution)
+    assert isinstance(asked(guard, sealed.seal_request(moments(plan), new, ALWAYS), site), Contribution)
 
 
 @pytest.mark.parametrize("fault", ["missing", "unknown category", "missing column", "not a table"])
@@ -550,6 +683,14 @@ def test_an_error_names_no_value_of_a_person(group: TinyGroup, plan: Plan) -> No
     with pytest.raises(KithError) as error:
         Guard(site).contribute(moments(plan))
     assert canary not in str(error.value)
+
+
+def test_a_line_of_the_log_is_one_line_of_ascii_whatever_a_request_said() -> None:
+    facts = {"run": "nightly\x1b[0m\n\u202e\u2028", "reason": "a\x9bb"}
+    record = logging.makeLogRecord({"name": "kith.guard.server", "msg": "answered\u202e", "facts": facts})
+    line = JsonLines().format(record)
+    assert line.isascii()
+    assert line.isprintable()
 
 
 def test_a_missing_ledger_is_not_taken_for_an_empty_one(group: TinyGroup, plan: Plan) -> None:

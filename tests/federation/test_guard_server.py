@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,17 +27,18 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from federation import guard_server
+from federation import guard_listeners, guard_server, messenger
+from federation.fleet import parts
 from federation.framing import read_frame, write_frame
 from federation.guard_listeners import Listener, listen
 from federation.guard_metrics import GuardMetrics
 from federation.guard_process import JsonLines
-from federation.guard_server import MAX_CONNECTIONS, GuardServer
+from federation.guard_server import CROWD, MAX_CONNECTIONS, MAX_OF_ORIGIN, GuardServer
 from federation.messenger import ask_at
-from federation.sealed import MAX_BYTES
+from federation.sealed import MAX_BYTES, Answered
 from federation.site import SITE_FILE, TlsFiles, load_site
 from federation.training_run import plan_run
-from federation.wire import Contribute, Contribution, Finish, Finished, Refusal
+from federation.wire import Contribute, Contribution, Finish, Finished, Message, Refusal, Request
 from models.planning import GRADIENT, SECOND_MOMENTS
 from privacy.errors import InputError
 from privacy.tls_authority import CLIENTS, SERVERS, Authority
@@ -53,9 +54,9 @@ class Watched:
         self.answers: list[tuple[str, int, int]] = []
         self.away: list[str] = []
 
-    def answered(self, peer: str, request: bytes, reply: bytes, seconds: float) -> None:
+    def answered(self, peer: str, received: int, answered: Answered, seconds: float) -> None:
         assert seconds >= 0
-        self.answers.append((peer, len(request), len(reply)))
+        self.answers.append((peer, received, len(answered.sealed)))
 
     def turned_away(self, why: str) -> None:
         self.away.append(why)
@@ -64,7 +65,7 @@ class Watched:
 @contextmanager
 def running(answer: Answer, listener: Listener) -> Iterator[tuple[GuardServer, Watched]]:
     watch = Watched()
-    server = GuardServer(answer, listener, watch)
+    server = GuardServer(lambda request: Answered(None, Refusal("no"), answer(request)), listener, watch)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -106,7 +107,9 @@ def test_a_frame_is_read_as_it_was_written(body: bytes) -> None:
     one, other = socket.socketpair()
     with one, other:
         write_frame(one, body, 5)
-        assert read_frame(other, 3_000, 5) == body
+        kept: list[int] = []
+        assert read_frame(other, 3_000, 5, kept.append) == body
+        assert sum(kept) == 4 + len(body)
 
 
 def test_a_frame_that_says_more_than_it_may_takes_no_memory() -> None:
@@ -114,7 +117,7 @@ def test_a_frame_that_says_more_than_it_may_takes_no_memory() -> None:
     with one, other:
         one.sendall(b"\xff\xff\xff\xff")
         with pytest.raises(InputError, match="4294967295"):
-            read_frame(other, MAX_BYTES, 5)
+            read_frame(other, MAX_BYTES, 5, lambda _: None)
 
 
 def test_a_frame_has_one_deadline_however_its_bytes_trickle() -> None:
@@ -131,7 +134,7 @@ def test_a_frame_has_one_deadline_however_its_bytes_trickle() -> None:
         threading.Thread(target=trickle, daemon=True).start()
         began = time.monotonic()
         with pytest.raises(OSError, match="timed out"):
-            read_frame(other, 2_000, 0.2)
+            read_frame(other, 2_000, 0.2, lambda _: None)
         assert time.monotonic() - began < 2
 
 
@@ -198,6 +201,26 @@ def test_those_who_ask_nothing_are_few_and_lose_their_place(place: str, monkeypa
             channel.close()
 
 
+def test_what_all_connections_hold_at_once_is_bounded_and_announcing_much_takes_nothing(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_server, "MAX_HELD", 2_000)
+    with running(twice, listen(place)) as (server, watch), ExitStack() as open_:
+        announcing = [open_.enter_context(connect(place)) for _ in range(4)]
+        for channel in announcing:
+            channel.sendall(MAX_BYTES.to_bytes(4, "big"))
+        assert ask_at(place)(b"x" * 1_500) == b"x" * 3_000
+        announcing[0].sendall(b"x" * 1_500)
+        soon(lambda: server._held > 1_500)
+        announcing[1].sendall(b"x" * 1_500)
+        soon(lambda: watch.away == ["frame"])
+        assert ask_at(place)(b"x") == b"xx"
+        announcing[0].close()
+        soon(lambda: watch.away == ["frame", "connection"])
+        assert ask_at(place)(b"x" * 1_500) == b"x" * 3_000
+    assert server._held == 0
+
+
 def test_a_fault_in_the_guard_ends_one_connection_and_its_words_stay_here(
     place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -259,6 +282,24 @@ def test_a_socket_that_somebody_listens_on_is_left_alone_and_a_stale_one_replace
     with pytest.raises(InputError, match="another file"):
         listen(place)
     assert path.read_text() == "precious"
+
+
+def test_the_socket_of_a_guard_at_whose_door_too_many_wait_is_left_alone(place: str) -> None:
+    """To a second guard that is started, to a look whether it is up, and to those who ask."""
+    path, listener = Path(place.removeprefix("unix:")), listen(place)
+    with ExitStack() as waiting:
+        with suppress(BlockingIOError):
+            while True:
+                one = waiting.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                one.setblocking(False)
+                one.connect(str(path))
+        with pytest.raises(InputError, match="a process that listens there"):
+            listen(place)
+        assert path.stat().st_ino == listener.inode
+        assert parts._answers_unix(path)
+    with running(twice, listener):
+        assert ask_at(place)(b"x") == b"xx"
+    assert not parts._answers_unix(path)
 
 
 @pytest.mark.parametrize(
@@ -329,6 +370,45 @@ def test_without_a_certificate_of_the_sites_authority_nobody_is_answered(certifi
         assert len(watch.answers) == 1
 
 
+def test_a_guard_is_not_closed_by_strangers_without_a_certificate(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who connects and says nothing shuts out those who come from where he does; and he has no place."""
+    monkeypatch.setattr(guard_listeners, "HANDSHAKE_SECONDS", 60.0)
+    monkeypatch.setattr(messenger, "PATIENCE", 20.0)
+    listener = tls_at(certificates)
+    with running(twice, listener) as (_, watch), ExitStack() as open_:
+        for _ in range(3 * MAX_CONNECTIONS):
+            where = listener.bound.getsockname()
+            open_.enter_context(socket.create_connection(where, 10, source_address=("127.0.0.2", 0)))
+        assert asked_as(certificates, "messenger", listener)(b"x") == b"xx"
+        assert watch.away == [CROWD] * (3 * MAX_CONNECTIONS - MAX_OF_ORIGIN)
+
+
+def test_who_has_yet_to_show_a_certificate_loses_his_place_at_the_door(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_listeners, "HANDSHAKE_SECONDS", 0.2)
+    listener = tls_at(certificates)
+    with running(twice, listener) as (_, watch), ExitStack() as open_:
+        for _ in range(MAX_OF_ORIGIN):
+            open_.enter_context(socket.create_connection(listener.bound.getsockname(), 10))
+        soon(lambda: watch.away == ["connection"] * MAX_OF_ORIGIN)
+        assert asked_as(certificates, "messenger", listener)(b"x") == b"xx"
+
+
+def test_an_origin_is_what_somebody_can_not_choose_of_his_address(certificates: Path, place: str) -> None:
+    listener = tls_at(certificates)
+    listener.close()
+    one, other = (listener.origin((f"2001:db8::{host}", 1, 0, 0)) for host in ("1", "ffff:ffff:ffff:ffff"))
+    assert one == other != listener.origin(("2001:db8:0:1::1", 1, 0, 0))
+    assert listener.origin(("192.0.2.1", 1)) != listener.origin(("192.0.2.2", 1))
+    assert listener.origin(("::ffff:192.0.2.1", 1, 0, 0)) != listener.origin(("::ffff:192.0.2.2", 1, 0, 0))
+    unix = listen(place)
+    assert unix.origin("") is None
+    unix.close()
+
+
 def test_a_certificate_of_somebody_else_of_the_authority_is_turned_away(certificates: Path) -> None:
     listener = tls_at(certificates, peers=("messenger",))
     with running(twice, listener) as (_, watch):
@@ -371,14 +451,38 @@ def test_the_log_holds_no_word_of_an_unforeseen_error_or_of_another_library() ->
     assert "Canary" not in json.dumps(line)
 
 
-@given(st.binary(max_size=200), st.binary(max_size=200))
-def test_metrics_count_whatever_was_asked(request: bytes, reply: bytes) -> None:
+@pytest.mark.parametrize(
+    ("asked", "told", "kind", "outcome"),
+    [
+        (None, Refusal("no"), "unreadable", "Refusal"),
+        (Finish("run-1"), Refusal("not yet", waiting=True), "Finish", "Waiting"),
+        (Contribute("run-1", b"", GRADIENT, 3, b""), Contribution(b"", b""), "Contribute", "Contribution"),
+    ],
+)
+def test_metrics_count_what_the_guard_has_opened(
+    asked: Request | None, told: Message, kind: str, outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "kith.guard.server")
     metrics = GuardMetrics()
-    metrics.answered("user 0", request, reply, 0.1)
-    counted = metrics.registry.get_sample_value(
-        "kith_guard_requests_total", {"kind": "unreadable", "outcome": "unreadable"}
+    metrics.answered("user 0", 5, Answered(asked, told, b"reply"), 0.1)
+    labels = {"kind": kind, "outcome": outcome}
+    assert metrics.registry.get_sample_value("kith_guard_requests_total", labels) == 1
+    (line,) = caplog.records
+    facts = line.facts  # type: ignore[attr-defined]
+    assert labels.items() <= facts.items()
+    assert (facts.get("reason"), facts.get("index")) == (
+        getattr(told, "reason", None),
+        None if kind != "Contribute" else "3",
     )
-    assert counted == 1
+
+
+def test_strangers_who_are_turned_away_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = GuardMetrics()
+    metrics.turned_away("peer")
+    for _ in range(1_000):
+        metrics.turned_away(CROWD)
+    assert metrics.registry.get_sample_value("kith_guard_turned_away_total", {"why": CROWD}) == 1_000
+    assert len(caplog.records) == 1
 
 
 # The real process

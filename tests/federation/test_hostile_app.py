@@ -33,7 +33,7 @@ from federation.wire import Contribute, Contribution, Message, Refusal
 from models.planning import SECOND_MOMENTS
 from privacy.plan import Plan
 from privacy.signing import create_key
-from tests.federation.guards import ROOT, SECONDS, Served, keys_of, listening
+from tests.federation.guards import ALWAYS, ROOT, SECONDS, Served, keys_of, listening
 from tests.federation.tiny_group import TinyGroup, tiny_group
 from tests.small_group import settings
 
@@ -63,7 +63,7 @@ class Scene:
         return Contribute(run, (plan or self.plan).to_bytes(), SECOND_MOMENTS, 0, b"")
 
     def sealed(self, request: Contribute) -> bytes:
-        return seal_request(request, self.group.load().signer)
+        return seal_request(request, self.group.load().signer, ALWAYS)
 
     def opened(self, reply: bytes, sealed: bytes) -> Message:
         name, message = open_reply(reply, sealed, keys_of(self.group.sites))
@@ -191,7 +191,7 @@ def test_it_can_carry_requests_and_gets_signed_answers_and_refusals(scene: Scene
 
 def test_a_request_that_the_app_made_up_is_refused(scene: Scene) -> None:
     own = create_key(scene.folder / "apps-own.pem")
-    forged = seal_request(scene.request("run-of-the-app"), own)
+    forged = seal_request(scene.request("run-of-the-app"), own, ALWAYS)
     (reply,) = scene.app(forged, files_only=True)["replies"]
     refusal = scene.opened(reply, forged)
     assert isinstance(refusal, Refusal)

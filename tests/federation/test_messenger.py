@@ -10,9 +10,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
@@ -187,3 +189,54 @@ print(json.dumps([client.body_of(reply.content).decode(), sorted(loaded & set({O
             timeout=60,
         )
     assert json.loads(done.stdout) == ["yes", []]
+
+
+@contextmanager
+def full(path: Path) -> Iterator[socket.socket]:
+    """A socket where as many wait to be let in as the system takes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server, ExitStack() as waiting:
+        server.bind(str(path))
+        server.listen(1)
+        with suppress(BlockingIOError):
+            while True:
+                one = waiting.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                one.setblocking(False)
+                one.connect(str(path))
+        yield server
+
+
+def test_a_guard_at_whose_door_too_many_wait_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    with full(tmp_path / "s") as server:
+
+        def answer() -> None:
+            while True:  # those who waited first, and say nothing, hang up
+                channel, _ = server.accept()
+                with channel:
+                    channel.setblocking(False)
+                    with suppress(BlockingIOError):
+                        channel.recv(100)
+                        channel.sendall(b"\0\0\0\3yes")
+                        return
+
+        thread = threading.Thread(target=answer)
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            if len(slept) == 3:
+                thread.start()
+            time.sleep(seconds)
+
+        monkeypatch.setattr(messenger, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+        reply = sent(messenger.app, carried(b"ask"), f"unix:{tmp_path / 's'}")
+        thread.join(10)
+    assert body_of(reply.content) == b"yes"
+    assert len(slept) >= 3
+
+
+def test_a_guard_at_whose_door_too_many_wait_is_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messenger, "PATIENCE", 0.2)
+    with full(tmp_path / "s"):
+        assert reason(sent(messenger.app, carried(b"x"), f"unix:{tmp_path / 's'}")) == SILENT

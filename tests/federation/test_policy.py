@@ -27,6 +27,7 @@ from models.planning import SECOND_MOMENTS
 from privacy.errors import InputError, KithError, Refused
 from privacy.plan import FLOAT64, LOCAL, SECURE_SUM, Plan
 from privacy.signing import create_key, verifier
+from tests.federation.guards import ALWAYS
 from tests.federation.tiny_group import TinyGroup, tiny_group
 from tests.small_group import budget, settings
 
@@ -290,7 +291,7 @@ def allow(site_folder: Path, **changes: Any) -> None:
 
 def ask(guard: Guard, group: TinyGroup, request: Contribute) -> Any:
     sites = {site.name: verifier(site.signer.public) for site in group.sites}
-    sealed = seal_request(request, group.load().signer)
+    sealed = seal_request(request, group.load().signer, ALWAYS)
     return open_reply(guard.answer(sealed), sealed, sites)[1]
 
 
@@ -361,7 +362,7 @@ def test_a_key_that_the_group_does_not_know_starts_nothing_even_if_the_policy_na
     site, stranger = group.sites[0], create_key(tmp_path / "stranger.pem")
     allow(site.folder, coordinators=("group", stranger.keyid))
     plan = plan_run(group.load(), settings())
-    sealed = seal_request(Contribute("run-1", plan.to_bytes(), SECOND_MOMENTS, 0, b""), stranger)
+    sealed = seal_request(Contribute("run-1", plan.to_bytes(), SECOND_MOMENTS, 0, b""), stranger, ALWAYS)
     sites = {one.name: verifier(one.signer.public) for one in group.sites}
     _, reply = open_reply(Guard(site).answer(sealed), sealed, sites)
     assert isinstance(reply, Refusal)

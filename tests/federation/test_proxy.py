@@ -89,6 +89,7 @@ def test_an_anonymous_caller_gets_nothing_of_the_control_interface(fleet: Fleet,
 REST = (
     *("/", "/health", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/redoc", "/v1", "/v1/fleet", "/v1/control/"),
     *("/v1/runtime/acquire-task", "/v1/runtime/push-messages", "/v1/runtime/get-nodes", "/v1/responses", "/metrics"),
+    *("/v1/control/stop-run", "/v1/control/unregister-node", "/v1/control/stream-logs"),
     *("/../../etc/passwd", "/nginx_status", "/upstream.conf"),
 )
 

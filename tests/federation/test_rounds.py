@@ -173,7 +173,7 @@ def test_what_a_site_can_not_have_sent_honestly_is_its_garbage_and_the_others_ma
 def test_another_reply_than_a_contribution_is_garbage(
     group: TinyGroup, plan: Plan, fleet: TinyFleet, tmp_path: Path
 ) -> None:
-    fleet.nodes["West"].ask = says(group.sites[-1].signer, wire.Proofs(()))
+    fleet.nodes["West"].ask = says(group.sites[-1].signer, wire.Proofs(b""))
     assert rounds_of(fleet, group, plan, tmp_path / "run").release(SECOND_MOMENTS, 0, b"").absent == {"West": GARBAGE}
 
 
@@ -193,7 +193,7 @@ def test_garbage_of_too_many_sites_stops_the_run_naming_them(
     group: TinyGroup, plan: Plan, fleet: TinyFleet, tmp_path: Path
 ) -> None:
     for site in group.sites[:2]:
-        fleet.nodes[site.name].ask = says(site.signer, wire.Proofs(()))
+        fleet.nodes[site.name].ask = says(site.signer, wire.Proofs(b""))
     with pytest.raises(Refused, match=r"release: expected replies of 4 sites, got 3, none of East, Middle: .*another"):
         rounds_of(fleet, group, plan, tmp_path / "run").release(SECOND_MOMENTS, 0, b"")
     assert not list((tmp_path / "run").rglob("release-*"))

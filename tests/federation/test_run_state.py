@@ -149,8 +149,14 @@ def test_a_run_that_ended_says_how() -> None:
     assert (found.status, found.reason, found.event) == (FAILED, "too few", "")
 
 
-def test_waiting_is_a_state_of_its_own() -> None:
-    assert state([started(), phase("waiting", BEGAN)]).status == WAITING
+def test_a_run_waits_while_a_person_at_a_site_must_see_the_plan_and_goes_on_with_its_reply() -> None:
+    waits = [started(), phase("release", BEGAN, **FIRST), (BEGAN + 1, "waiting", {"site": "Nord"})]
+    found = state([*waits, reply("West", BEGAN + 2)])
+    assert (found.status, found.phase, found.event) == (WAITING, "release", FIRST["event"])
+    assert (site(found, "Nord").state, site(found, "West").state) == (WAITING, REPLIED)
+    assert site(found, "West").contributions == 1
+    for end in (reply("Nord", BEGAN + 3), absent("Nord", BEGAN + 3, **FIRST), phase("closing", BEGAN + 3)):
+        assert state([*waits, end]).status == RUNNING
 
 
 def test_a_run_that_says_nothing_past_its_deadline_is_interrupted_where_nobody_knows_better() -> None:

@@ -129,6 +129,7 @@ def test_every_event_has_words_on_one_line(event: Event) -> None:
 def test_all_kinds_of_events_have_words_of_their_own() -> None:
     told = [
         *told_run(1, absent_from=0),
+        (BEGAN, "waiting", {"site": "Nord"}),
         (BEGAN, "resumed", {"done": 1}),
         (BEGAN, "failed", {"reason": "too few"}),
         (BEGAN, "finished", {"release": "runs/x/release"}),
@@ -139,6 +140,7 @@ def test_all_kinds_of_events_have_words_of_their_own() -> None:
         "contributions: gradient 0",
         "Nord is absent from gradient 0: silent",
         "gradient 0: made by 4 sites, 4.0 kB; 1 of 13",
+        "Nord waits for a person there to see the plan",
         "goes on after 1 release",
         "failed: too few",
         "finished: runs/x/release",

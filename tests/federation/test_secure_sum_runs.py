@@ -14,14 +14,19 @@ from federation import wire
 from federation.guard import Guard
 from federation.rounds import Rounds
 from federation.run_settings import Settings
+from federation.secure_sum.adverts import Participants
 from federation.secure_sum.at_coordinator import SumOfRun
+from federation.secure_sum.at_site import SumAtSite
+from federation.secure_sum.site_secrets import BAG_BYTES
 from federation.site import load_site
-from federation.training_run import train
+from federation.training_run import plan_run, train
 from federation.wire import Advertise, Agree, Contribute, Request, Unmask
 from models.planning import GRADIENT, SECOND_MOMENTS
 from models.release import read_release
+from privacy import amounts
 from privacy.certificate import GARBAGE, SILENT, Absence, Certificate, open_certificate
-from privacy.errors import Refused
+from privacy.errors import InputError, Refused
+from privacy.randomness import OS_FLOAT64, SEEDED
 from privacy.verify import verify_release
 from tests.federation.tiny_fleet import TinyFleet, opened, says
 from tests.federation.tiny_group import TinyGroup, tiny_group
@@ -214,6 +219,51 @@ def test_garbage_under_masks_makes_a_gradient_unusable_and_is_told_in_the_certif
     assert any("gradient 0: a site that nobody can name" in one for one in certificate.not_covered)
 
 
+def test_a_site_that_deals_garbage_for_gradients_ends_the_run_by_name_before_it_costs_everybody_all(
+    group: TinyGroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = SumAtSite._bags
+
+    def bags(sums: SumAtSite, participants: Participants) -> dict[str, bytes]:
+        found = real(sums, participants)
+        if sums._site != "East":
+            return found
+        return {to: bag if to == "East" else bag[:BAG_BYTES] + bytes(len(bag) - BAG_BYTES) for to, bag in found.items()}
+
+    monkeypatch.setattr(SumAtSite, "_bags", bags)
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"gradient 1: .*East: its secret can not be restored"):
+            trained(TinyFleet(group), group, tmp_path / "run", rounds=6)
+    assert any("gradient 0 can not be used: East" in one for one in caplog.messages)
+    site = group.sites[0]
+    plan = plan_run(group.load(), secure(rounds=6))
+    charged = sum((amounts.once(plan.event(event)) for event, _ in plan.releases[:3]), Fraction(0))
+    assert site.open_ledger().totals.lifetime == charged
+
+
+@pytest.mark.parametrize("trust", ["local", "secure-sum"])
+@pytest.mark.parametrize("name", [SEEDED, OS_FLOAT64, "x" * 300])
+def test_a_site_that_says_other_noise_than_the_plans_is_left_out_and_the_release_verifies(
+    group: TinyGroup, tmp_path: Path, trust: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = TinyFleet(group)
+    monkeypatch.setattr(fleet.guards["East"]._noise, "name", name, raising=False)
+    release = train(fleet, group.load(), replace(secure(rounds=4), trust=trust), tmp_path / "run")
+    absent = {(one.site, one.reason) for one in certified(release, group).absences}
+    assert absent == {("East", GARBAGE)}
+
+
+@pytest.mark.parametrize("module", ["checkpoints", "wire"])
+@pytest.mark.parametrize("trust", ["local", "secure-sum"])
+def test_a_plan_too_large_to_carry_or_keep_is_refused_before_anybody_is_charged(
+    group: TinyGroup, tmp_path: Path, trust: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"federation.{module}.MAX_BYTES", 2_000)
+    with pytest.raises(InputError, match="plan: expected"):
+        train(TinyFleet(group), group.load(), replace(secure(rounds=4), trust=trust), tmp_path / "run")
+    assert not any(charged for charged, _ in spent(group).values())
+
+
 def test_garbage_under_the_first_sums_masks_ends_the_run_in_words(group: TinyGroup, tmp_path: Path) -> None:
     fleet, random = TinyFleet(group), np.random.default_rng(3)
     masked_with(fleet, "North", SECOND_MOMENTS, lambda data: random.bytes(len(data)))
@@ -234,7 +284,7 @@ def test_a_site_that_says_something_else_than_its_keys_is_left_out_of_the_whole_
     group: TinyGroup, tmp_path: Path
 ) -> None:
     fleet = TinyFleet(group)
-    fleet.nodes["South"].ask = says(group.sites[3].signer, wire.Advert(b"no keys"))
+    fleet.nodes["South"].ask = says(group.sites[3].signer, wire.Advertised(b"no keys"))
     certificate = certified(trained(fleet, group, tmp_path / "run"), group)
     assert [one.site for one in certificate.accounts] == [name for name in FIVE if name != "South"]
     assert {(one.site, one.reason) for one in certificate.absences} == {("South", GARBAGE)}

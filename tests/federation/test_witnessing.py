@@ -2,69 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 
-from federation import sealed
-from federation.closing import Closed, Closing
-from federation.exchange import Exchanges
+from federation.closing import Closing
+from federation.group import load_group
 from federation.guard import Guard
-from federation.run_log import RunLog
 from federation.site import Site
 from federation.training_run import plan_run
-from federation.wire import Contribute, Cosigned, Finish, Finished
-from federation.witnessing import Shown, Span, prove, witness
-from models.planning import SECOND_MOMENTS
+from federation.wire import Cosigned, Finish, Finished, Message, Prove, Witness
+from federation.witnessing import prove, witness
 from privacy import checkpoint, key_folder, key_list
-from privacy.checkpoint import origin_of
+from privacy.checkpoint import Checkpoint, origin_of
+from privacy.consistency import Statement, open_statement, sign_statement
+from privacy.dsse import Envelope
 from privacy.errors import InputError, Refused, VerificationFailed
 from privacy.ledger import Ledger
 from privacy.party_names import site_party
-from privacy.signing import Signer, create_key, signer_from_uri, verifier
-from tests.federation.tiny_fleet import Ask, TinyFleet
+from privacy.plan import Plan
+from privacy.signing import create_key, signer_from_uri, verifier
+from privacy.witness import SHRUNK, WitnessBook
+from tests.federation.ended_run import ended
 from tests.federation.tiny_group import NAMES, TinyGroup, tiny_group
 from tests.small_group import budget, settings
 
 NOW = 1_800_000_000
-NORTH = origin_of("North")
+NORTH, WEST = origin_of("North"), origin_of("West")
 
 
 @pytest.fixture
 def group(tmp_path: Path) -> TinyGroup:
     return tiny_group(tmp_path)
-
-
-Spoil = Callable[[str, Cosigned], Cosigned]
-
-
-def ended(group: TinyGroup, run: str, spoil: Spoil | None = None) -> Mapping[str, Closed]:
-    """A run of one release, closed: what every site showed, and who cosigned."""
-    known, fleet = group.load(), TinyFleet(group)
-    plan = plan_run(known, settings(run))
-    for site in group.sites:
-        if spoil is not None:
-            fleet.nodes[site.name].ask = spoiling(fleet.guards[site.name], site.signer, spoil)
-    with RunLog(Path(mkdtemp(dir=group.group))) as log:
-        keys = known.keys.trusted().sites
-        exchanges = Exchanges(fleet, known.signer, {site.name: keys[site.name] for site in plan.sites}, log, 2.0)
-        asked = Contribute(run, plan.to_bytes(), SECOND_MOMENTS, 0, b"")
-        exchanges.ask("release", asked, lambda _, told: told, len(plan.sites))
-        return Closing(exchanges, run, plan, [site.name for site in plan.sites], known.lists).closed()
-
-
-def spoiling(guard: Guard, signer: Signer, spoil: Spoil) -> Ask:
-    """Change what a witness sends back; it signs that itself."""
-
-    def ask(request: bytes) -> bytes:
-        told = sealed.open_reply(guard.answer(request), request, {guard.name: verifier(signer.public)})[1]
-        return sealed.seal_reply(spoil(guard.name, told) if isinstance(told, Cosigned) else told, request, signer)
-
-    return ask
 
 
 def note_of(site: Site) -> str:
@@ -129,9 +103,7 @@ def fork(site: Site, kept: Path) -> None:
     ledger.close()
 
 
-def plan_run_at(site: Site):
-    from federation.group import load_group
-
+def plan_run_at(site: Site) -> Plan:
     return plan_run(load_group(site.folder.parents[1] / "group"), settings())
 
 
@@ -168,24 +140,159 @@ def test_a_replaced_ledger_is_found_out_named_and_ends_the_groups_runs(
     assert ended(group, "run-5")["North"].witnesses == ("South", "West")
 
 
+def asked(group: TinyGroup, *shown: tuple[str, bytes], run: str = "run-1") -> Witness:
+    """What a coordinator asks of a witness: notes, each with what was said of its log."""
+    return Witness(run, group.load().lists, tuple(note for note, _ in shown), tuple(said for _, said in shown))
+
+
+def said_by(site: Site, now: int, *held: Checkpoint, run: str = "run-1") -> bytes:
+    """What a site signs of its ledger at a size."""
+    ledger = site.open_ledger()
+    try:
+        return prove(ledger, site.signer, Prove(run, (now,) * len(held), tuple(one.to_text() for one in held)))
+    finally:
+        ledger.close()
+
+
+def grown(site: Site, run: str) -> Checkpoint:
+    """The head of a site's ledger with another run in it."""
+    plan, ledger = plan_run_at(site), site.open_ledger()
+    try:
+        ledger.reserve(run, plan, [])
+        return ledger.head()
+    finally:
+        ledger.close()
+
+
 def test_a_note_that_was_overtaken_by_another_runs_is_no_conflict_and_is_not_cosigned(group: TinyGroup) -> None:
     north, south = group.sites[0], group.sites[1]
-    lists = group.load().lists
-    plan = plan_run(group.load(), settings())
     earlier = note_of(north)
-    ledger = north.open_ledger()
-    ledger.reserve("run-1", plan, [])
-    later = ledger.checkpoint(north.signer)
-    now, held = ledger.head().size - 1, ledger.head().size
-    (proof,) = prove(ledger, [Span("North", now, held), Span("South", 1, 2)])
-    assert witness(south, lists, [Shown(later, {})], NOW) != (later,)
-    assert witness(south, lists, [Shown(earlier, {held: proof})], NOW) == (earlier,)
-    assert south.witnessed.held()[NORTH].size == held
+    head = grown(north, "run-1")
+    later, size = note_of(north), head.size - 1
+    assert witness(south, asked(group, (later, b"")), NOW) != (later,)
+    assert witness(south, asked(group, (earlier, said_by(north, size, head))), NOW) == (earlier,)
+    assert south.witnessed.held() == {NORTH: head}
+    assert witness(south, asked(group, (earlier, b"")), NOW) == (earlier,)  # nobody asked for the proof
     assert not south.witnessed.conflicts()
-    assert witness(south, lists, [Shown(earlier, {held - 1: b""})], NOW) == (earlier,)  # nobody asked for the proof
-    with pytest.raises(Refused, match=NORTH):  # the site was asked and has none: a log that shrank
-        witness(south, lists, [Shown(earlier, {held: b""})], NOW)
-    ledger.close()
+
+
+def test_a_site_that_says_that_it_is_behind_what_it_showed_has_shrunk(group: TinyGroup, tmp_path: Path) -> None:
+    north, south = group.sites[0], group.sites[1]
+    head = grown(north, "run-1")
+    witness(south, asked(group, (note_of(north), b"")), NOW)
+    new_empty(north, tmp_path)
+    note, statement = note_of(north), said_by(north, 1, head)
+    with pytest.raises(Refused, match=NORTH):
+        witness(south, asked(group, (note, statement)), NOW)
+    evidence = south.witnessed.conflict(NORTH)
+    assert (evidence.kind, evidence.shown, evidence.statement) == (SHRUNK, note, statement)
+    (told,) = open_statement(evidence.statement, "run-1", NORTH, verifier(north.signer.public)).continuations
+    assert (told.now, told.held, told.proof) == (1, head, ())
+
+
+# A coordinator that lies about an honest site
+
+
+def replayed(group: TinyGroup, honest: bytes) -> bytes:
+    """What the site said in the run before, of the same heads."""
+    del honest
+    west = group.sites[2]
+    return said_by(west, west.witnessed.held()[WEST].size, group.sites[0].witnessed.held()[WEST])
+
+
+def of_another_site(group: TinyGroup, honest: bytes) -> bytes:
+    """What North said of its own log."""
+    del honest
+    return said_by(group.sites[0], 1, group.sites[1].witnessed.held()[NORTH], run="run-2")
+
+
+def signed_by_the_coordinator(group: TinyGroup, honest: bytes) -> bytes:
+    """The same with other hashes in it."""
+    said = open_statement(honest, "run-2", WEST, verifier(group.sites[2].signer.public))
+    spoilt = tuple(replace(one, proof=(os.urandom(32),)) for one in said.continuations)
+    return sign_statement(replace(said, continuations=spoilt), group.load().signer)
+
+
+def under_the_sites_signature(group: TinyGroup, honest: bytes) -> bytes:
+    """Other hashes put into the site's own envelope."""
+    del group
+    envelope = Envelope.from_bytes(honest)
+    said = Statement.from_bytes(envelope.payload, "proofs")
+    spoilt = tuple(replace(one, proof=(os.urandom(32),)) for one in said.continuations)
+    return replace(envelope, payload=replace(said, continuations=spoilt).to_bytes()).to_bytes()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda _, honest: os.urandom(32),
+        replayed,
+        of_another_site,
+        signed_by_the_coordinator,
+        under_the_sites_signature,
+    ],
+    ids=["hashes", "of another run", "of another site", "by the coordinator", "under the site's signature"],
+)
+def test_a_coordinators_bad_proof_ends_its_run_and_accuses_no_honest_site(
+    group: TinyGroup, monkeypatch: pytest.MonkeyPatch, lie: Callable[[TinyGroup, bytes], bytes]
+) -> None:
+    ended(group, "run-1")
+    honest, seen = Closing._statements, []
+
+    def lying(closing: Closing, finished: Mapping[str, Any]) -> Mapping[str, bytes]:
+        found = honest(closing, finished)
+        seen.append({site.name: site.witnessed.held() for site in group.sites})
+        return {**found, "West": lie(group, found["West"])}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Closing, "_statements", lying)
+        with pytest.raises(Refused, match="proofs of kith/West"):
+            ended(group, "run-2")
+    assert seen == [{site.name: site.witnessed.held() for site in group.sites}]  # nothing was held meanwhile
+    assert not any(site.witnessed.conflicts() for site in group.sites)
+    assert ended(group, "run-3")["West"].witnesses == ("North", "South")
+
+
+def test_a_site_that_was_asked_too_early_is_not_accused_once_it_has_got_there(group: TinyGroup) -> None:
+    """What it could not prove then is no evidence, whatever else a coordinator gets it to sign."""
+    north, south = group.sites[0], group.sites[1]
+    witness(south, asked(group, (note_of(north), b"")), NOW)
+    held = south.witnessed.held()[NORTH]
+    with pytest.raises(InputError, match="sizes of kith/North from 1 to 1"):
+        said_by(north, 2, held)
+    early = said_by(north, 1, *(Checkpoint(NORTH, size, bytes(32)) for size in (2, 3)))
+    old = note_of(north)
+    head = grown(north, "run-1")
+    later = note_of(north)
+    assert witness(south, asked(group, (later, early)), NOW) == (later,)
+    assert witness(south, asked(group, (later, said_by(north, head.size, held))), NOW) != (later,)
+    assert witness(south, asked(group, (old, early)), NOW) == (old,)
+    assert not south.witnessed.conflicts()
+
+
+def test_a_head_that_another_run_brought_meanwhile_makes_a_proof_out_of_date_and_no_evidence(
+    group: TinyGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the very moment at which it is compared."""
+    north, south = group.sites[0], group.sites[1]
+    witness(south, asked(group, (note_of(north), b"")), NOW)
+    held = south.witnessed.held()[NORTH]
+    size = grown(north, "run-1").size
+    note, statement = note_of(north), said_by(north, size, held)
+    grown(north, "run-2")
+    newest = note_of(north)
+    accept, nested = WitnessBook.accept, []
+
+    def overtaken(book: WitnessBook, *shown: Any) -> Checkpoint:
+        if not nested:
+            nested.append(shown)
+            witness(south, asked(group, (newest, said_by(north, size + 1, held))), NOW)
+        return accept(book, *shown)
+
+    monkeypatch.setattr(WitnessBook, "accept", overtaken)
+    assert witness(south, asked(group, (note, statement)), NOW) == (note,)
+    assert nested
+    assert not south.witnessed.conflicts()
 
 
 def test_a_run_that_another_one_overtook_is_closed_again(group: TinyGroup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +319,7 @@ def test_a_note_by_another_key_than_the_sites_is_refused_and_is_no_evidence(grou
     forged = ledger.checkpoint(group.sites[2].signer)
     ledger.close()
     with pytest.raises(VerificationFailed):
-        witness(south, group.load().lists, [Shown(forged, {})], NOW)
+        witness(south, asked(group, (forged, b"")), NOW)
     assert not south.witnessed.conflicts()
     assert not south.witnessed.held()
 
@@ -223,15 +330,31 @@ def test_a_note_of_a_log_that_is_no_sites_is_refused(group: TinyGroup, tmp_path:
     note = ledger.checkpoint(signer)
     ledger.close()
     with pytest.raises(VerificationFailed, match="key list"):
-        witness(group.sites[0], group.load().lists, [Shown(note, {})], NOW)
+        witness(group.sites[0], asked(group, (note, b"")), NOW)
 
 
-def test_a_site_proves_nothing_beyond_its_own_log_and_no_nonsense(group: TinyGroup) -> None:
-    ledger = group.sites[0].open_ledger()
-    assert prove(ledger, [Span("North", 1, 1), Span("North", 1, 9)]) == (b"", b"")
-    with pytest.raises(InputError, match="consistency"):
-        prove(ledger, [Span("North", 0, 1)])
+def test_a_site_says_nothing_of_another_log_or_of_nonsense(group: TinyGroup) -> None:
+    north = group.sites[0]
+    key, own, other = verifier(north.signer.public), Checkpoint(NORTH, 1, bytes(32)), Checkpoint(WEST, 1, bytes(32))
+    (told,) = open_statement(said_by(north, 1, other, own), "run-1", NORTH, key).continuations
+    assert (told.now, told.held) == (1, own)
+    for now, held in ((0, own), (2, own), (1, replace(own, size=0))):
+        with pytest.raises(InputError, match="sizes of kith/North"):
+            said_by(north, now, held)
+    with pytest.raises(InputError, match="at most 1000"):
+        said_by(north, 1, *[own] * 1001)
+    ledger = north.open_ledger()
+    for columns in (((1,), ()), ((1,), ("kith/North",))):
+        with pytest.raises(InputError):
+            prove(ledger, north.signer, Prove("run-1", *columns))
     ledger.close()
+
+
+def test_notes_and_statements_that_do_not_pair_are_refused(group: TinyGroup) -> None:
+    note = note_of(group.sites[0])
+    for statements in ((), (b"", b"")):
+        with pytest.raises(InputError, match="a statement for each note"):
+            witness(group.sites[1], Witness("run-1", group.load().lists, (note,), statements), NOW)
 
 
 @pytest.mark.parametrize(
@@ -247,14 +370,18 @@ def test_cosignatures_that_are_not_what_was_asked_for_are_refused(
     group: TinyGroup, change: Callable[[str, tuple[str, ...]], tuple[str, ...]]
 ) -> None:
     with pytest.raises(Refused, match="closing: expected replies of 3 sites, got 0"):
-        ended(group, "run-1", lambda site, told: Cosigned(change(site, told.notes)))
+        ended(
+            group,
+            "run-1",
+            lambda site, told: Cosigned(change(site, told.notes)) if isinstance(told, Cosigned) else told,
+        )
 
 
 def test_a_cosignature_by_another_key_than_the_witnesss_does_not_count(group: TinyGroup) -> None:
     stranger = group.sites[2].signer
 
-    def forge(site: str, told: Cosigned) -> Cosigned:
-        if site != "South":
+    def forge(site: str, told: Message) -> Message:
+        if site != "South" or not isinstance(told, Cosigned):
             return told
         plain = [note.rsplit("\N{EM DASH}", 1)[0] for note in told.notes]
         return Cosigned(tuple(checkpoint.cosign(note, origin_of("South"), stranger, NOW) for note in plain))
@@ -281,10 +408,10 @@ def test_a_key_list_that_does_not_follow_is_refused(group: TinyGroup, tmp_path: 
     site, lists = group.sites[0], group.load().lists
     other = tiny_group(tmp_path / "other").load().lists
     with pytest.raises(VerificationFailed):
-        witness(site, other, [], NOW)
+        witness(site, Witness("run-1", other, (), ()), NOW)
     with pytest.raises(InputError, match="key lists"):
-        witness(site, (), [], NOW)
-    assert witness(site, lists, [], NOW) == ()
+        witness(site, Witness("run-1", (), (), ()), NOW)
+    assert witness(site, Witness("run-1", lists, (), ()), NOW) == ()
 
 
 def test_a_list_older_than_the_held_one_is_refused(group: TinyGroup) -> None:
@@ -292,6 +419,6 @@ def test_a_list_older_than_the_held_one_is_refused(group: TinyGroup) -> None:
     first = group.load().lists
     listed = key_folder.in_force(group.group)
     key_folder.propose(group.group, key_list.with_roots(listed, [root.public], 1, NOW), root)
-    witness(group.sites[0], group.load().lists, [], NOW)
+    witness(group.sites[0], asked(group), NOW)
     with pytest.raises(VerificationFailed, match="number 1"):
-        witness(group.sites[0], first, [], NOW)
+        witness(group.sites[0], Witness("run-1", first, (), ()), NOW)

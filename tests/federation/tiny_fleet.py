@@ -17,6 +17,7 @@ from federation.messenger import body_of, carried, messenger
 from federation.rounds import Rounds
 from federation.run_log import RunLog
 from federation.wire import Request
+from privacy import canonical, fields
 from privacy.dsse import Envelope
 from privacy.plan import Plan
 from privacy.signing import Signer
@@ -85,7 +86,9 @@ class TinyFleet(InProcessGrid):
 
 def opened(request: bytes) -> Request:
     """What a sealed request says, whoever signed it."""
-    return wire.from_bytes(Envelope.from_bytes(request, max_bytes=sealed.MAX_BYTES).payload, Request, "request")
+    payload = Envelope.from_bytes(request, max_bytes=sealed.MAX_BYTES).payload
+    document = canonical.from_bytes(payload, "request", sealed.MAX_BYTES)
+    return wire.from_bytes(fields.from_base64(document["request"], "request"), Request, "request")
 
 
 def changed(reply: Message, change: Callable[[bytes], bytes]) -> Message:

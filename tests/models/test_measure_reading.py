@@ -26,8 +26,8 @@ from models.measure_reading import (
     measures_document,
 )
 from models.measures import Scale, measure, state_of
-from models.optimiser import Part
 from models.planning import EVALUATION, HEAD_COUNT, SCORE_BINS, plan_at_epsilon, traits
+from models.pooling import Part
 from privacy import canonical
 from privacy.errors import InputError
 from privacy.measures_file import FIGURES, Measures

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from models.evaluation import auc, fit_noisy, fit_pooled
 from models.features import ONE, FeatureSpace
-from models.optimiser import SPREAD, WARM_UP, Fit, Optimiser, Part, learn
+from models.optimiser import SPREAD, WARM_UP, Fit, Optimiser, learn
 from models.planning import GRADIENT, LARGEST_WEIGHT, SECOND_MOMENTS, plan_at_epsilon
+from models.pooling import Part
 from models.scorer import AdditiveScorer
 from models.training import SiteSums
 from privacy.errors import InputError

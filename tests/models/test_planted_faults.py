@@ -17,8 +17,9 @@ import pytest
 from numpy.typing import NDArray
 
 from models.features import FeatureSpace
-from models.optimiser import Part, learn
+from models.optimiser import learn
 from models.planning import GRADIENT, SECOND_MOMENTS, plan_at_epsilon
+from models.pooling import Part
 from models.training import SiteSums
 from privacy.mechanisms import gaussian_sum
 from privacy.plan import DISCRETE, Plan

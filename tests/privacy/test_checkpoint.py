@@ -221,19 +221,39 @@ def test_a_time_that_no_reader_could_hold_is_refused_though_a_witness_of_other_m
         found(f"{NOTE}— kith/West {blob}\n")
 
 
-def test_copies_with_different_cosignatures_are_joined_into_one() -> None:
-    west, east = (
-        checkpoint.cosign(NOTE, name, signer, time)
-        for name, signer, time in (("kith/West", WEST, 1_763_000_000), ("kith/East", EAST, 1_763_000_060))
-    )
-    assert checkpoint.joined(NOTE, west, east, west) == COSIGNED
-    assert checkpoint.joined(west) == west
+def test_cosignatures_of_different_copies_are_joined_into_one_note() -> None:
+    copies = (("kith/West", WEST, 1_763_000_000), ("kith/East", EAST, 1_763_000_060))
+    lines = [
+        checkpoint.cosignature(checkpoint.cosign(NOTE, *copy), HEAD, copy[0], signing.verifier(copy[1].public))
+        for copy in copies
+    ]
+    assert checkpoint.joined(NOTE, *filter(None, lines)) == COSIGNED
+    assert checkpoint.joined(NOTE) == NOTE
 
 
-def test_notes_of_different_heads_are_not_joined() -> None:
+def test_of_a_copy_full_of_lines_only_the_witnesss_latest_is_taken() -> None:
+    west = signing.verifier(WEST.public)
+    first, latest = (checkpoint.cosign(NOTE, "kith/West", WEST, time) for time in (1, 2))
+    line = latest.removeprefix(NOTE)
+    junk = "".join(f"— kith/{name} AAAA\n" for name in ("East", "junk", "West"))
+    copy = f"{latest}{first.removeprefix(NOTE)}{junk}"
+    assert checkpoint.cosignature(copy, HEAD, "kith/West", west) == line
+    assert checkpoint.cosignature(f"{NOTE}{junk}", HEAD, "kith/West", west) is None
+    assert checkpoint.count_signatures(copy) == 6
+
+
+def test_a_cosignature_of_another_head_is_none_of_this_one() -> None:
     other = checkpoint.sign(Checkpoint(HEAD.origin, 9, bytes(32)), SIGNER)
-    with pytest.raises(InputError, match="copies of one note"):
-        checkpoint.joined(NOTE, other)
+    with pytest.raises(VerificationFailed, match="got another"):
+        checkpoint.cosignature(other, HEAD, "kith/West", signing.verifier(WEST.public))
+
+
+def test_a_head_is_read_back_as_it_is_written_and_in_no_other_way() -> None:
+    text = HEAD.to_text()
+    assert Checkpoint.from_text(text) == HEAD
+    for other in (text[:-1], f"{text}\n", f"\x07{text}", text.replace("\n", "\n0", 1), NOTE, ""):
+        with pytest.raises(InputError, match="checkpoint"):
+            Checkpoint.from_text(other)
 
 
 def test_a_note_has_room_for_128_signatures_and_no_more() -> None:
@@ -241,4 +261,4 @@ def test_a_note_has_room_for_128_signatures_and_no_more() -> None:
     with pytest.raises(InputError, match="fewer than 128"):
         checkpoint.cosign(note, "kith/West", WEST, 1)
     with pytest.raises(InputError, match="at most 128"):
-        checkpoint.joined(note, COSIGNED)
+        checkpoint.joined(note, "— w127 AAAA\n", "— w128 AAAA\n")

@@ -36,6 +36,16 @@ def test_the_figures_of_a_plan_without_sampling_are_the_closed_forms() -> None:
     assert Decimal(found.epsilon) == accounting.epsilon(spent, DELTA) == Decimal("0.926342")
     assert Decimal(found.epsilon_replace_one) == accounting.epsilon(4 * spent, DELTA)
     assert Decimal(found.epsilon_two_sites) == accounting.epsilon(2 * spent, DELTA)
+    masked = cost_of(
+        replace(
+            PLAN,
+            trust="secure-sum",
+            sites=tuple(SiteBound(f"site {n}", 100) for n in range(3)),
+            replies_at_least=3,
+            colluding=1,
+        )
+    )
+    assert masked.epsilon_two_sites == masked.epsilon_replace_one, "both contributions are in one sum with one noise"
     assert [at for at, _ in found.epsilons] == list(DELTAS)
     for at, stated in found.epsilons:
         assert Decimal(stated) == accounting.epsilon(spent, Decimal(at))

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy import dsse, signing
+from privacy import dsse, fields, signing
 from privacy.errors import InputError, KithError, VerificationFailed
 from tests.privacy.fixed_signer import FixedSigner
 
@@ -113,3 +114,56 @@ def test_a_key_that_signed_twice_or_falsely_is_refused_among_many() -> None:
             dsse.signed_by(envelope, [VERIFIER])
     with pytest.raises(VerificationFailed, match="payload type"):
         dsse.signed_by(dsse.sign(b"payload", SIGNER, payload_type="text/plain"), [VERIFIER])
+
+
+def opened(data: bytes) -> bytes:
+    payload, key = dsse.opened(data, {VERIFIER.keyid: VERIFIER}, "text/plain", "envelope", 10_000)
+    assert key is VERIFIER
+    return payload
+
+
+@given(st.binary(max_size=200))
+def test_what_one_key_signed_is_opened_as_it_is_read(payload: bytes) -> None:
+    data = dsse.sign(payload, SIGNER, payload_type="text/plain").to_bytes()
+    assert opened(data) == dsse.Envelope.from_bytes(data).payload == payload
+
+
+@pytest.mark.parametrize("payload", [b"", b"a", b"ab", b"abc"])
+def test_opening_finds_one_changed_bit_anywhere(payload: bytes) -> None:
+    data = dsse.sign(payload, SIGNER, payload_type="text/plain").to_bytes()
+    for position in range(len(data)):
+        for bit in range(8):
+            with pytest.raises(KithError):
+                opened(data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data + b"\n",
+        lambda data: b" " + data,
+        lambda data: json.dumps(json.loads(data), indent=1).encode(),
+        lambda data: data.replace(b"text/plain", b"text\\/plain"),
+        lambda data: data.replace(b'"YQ=="', b'"YR=="'),
+        lambda data: data.replace(b'"YQ=="', b'"YQ="'),
+        lambda data: data.replace(b'"YQ=="', b'"YQ"'),
+        lambda data: data.replace(b'"YQ=="', b'"Y\\u0051=="'),
+        lambda data: data.replace(b'"payload"', b'"payload":"","payload"'),
+    ],
+)
+def test_opening_refuses_other_writings_of_the_same_envelope(change: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(InputError):
+        opened(change(dsse.sign(b"a", SIGNER, payload_type="text/plain").to_bytes()))
+
+
+def test_what_is_of_another_type_key_or_length_is_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "from_base64", lambda *_: pytest.fail("it was decoded"))
+    for envelope, words in (
+        (dsse.sign(b"a", SIGNER, payload_type="text/html"), "text/plain"),
+        (dsse.sign(b"a", SIGNER, FixedSigner(8), payload_type="text/plain"), "one signature"),
+        (dsse.sign(b"a", payload_type="text/plain"), "one signature"),
+        (dsse.sign(b"a", FixedSigner(8), payload_type="text/plain"), "known key"),
+        (dsse.sign(bytes(10_000), SIGNER, payload_type="text/plain"), "at most 10000 bytes"),
+    ):
+        with pytest.raises(KithError, match=words):
+            opened(envelope.to_bytes())

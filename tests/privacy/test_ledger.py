@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from privacy import amounts, checkpoint, merkle, signing
-from privacy.balance import Balance
+from privacy.balance import MAX_ATTEMPTS, Balance
 from privacy.entries import Charged, Opened, Reserved
 from privacy.errors import BudgetExceeded, InputError, KithError, Refused, VerificationFailed
 from privacy.ledger import Charge, Ledger
@@ -203,13 +203,30 @@ def test_a_charge_that_was_never_settled_is_charged_again_in_full(ledger: Ledger
 
 
 def test_repeated_charges_stop_where_they_would_fit_nobody(ledger: Ledger) -> None:
+    ledger.decide(decided(ledger, next_period(budget(), cap="0.75")))
     ledger.reserve("run", PLAN, STAFF)
-    for _ in range(3):
+    for _ in range(2):
         charge(ledger, FIRST)
     assert ledger.balance_of(MARK).left == Fraction(1, 8)
-    with pytest.raises(BudgetExceeded, match=r"attempt 4 .*in a period, 1, got 1\.125 asked"):
+    with pytest.raises(BudgetExceeded, match=r"attempt 3 .*in a period, 0\.75, got 0\.875 asked"):
         charge(ledger, FIRST)
-    assert amounts_of(ledger) == (3 * ONCE, TOTAL - ONCE)
+    assert amounts_of(ledger) == (2 * ONCE, TOTAL - ONCE)
+
+
+def test_a_release_is_charged_a_few_times_and_never_again_however_large_the_budget(ledger: Ledger) -> None:
+    groups = (replace(budget().groups[0], cap="100"),)
+    ledger.decide(decided(ledger, next_period(budget(), cap="100", groups=groups)))
+    ledger.reserve("run", PLAN, STAFF)
+    for _ in range(MAX_ATTEMPTS):
+        last = charge(ledger, FIRST)
+    size = ledger.head().size
+    with pytest.raises(Refused, match=r"attempt 4 at release .* 0: expected at most 3 charges of one release"):
+        charge(ledger, FIRST)
+    assert (ledger.head().size, amounts_of(ledger)) == (size, (MAX_ATTEMPTS * ONCE, TOTAL - ONCE))
+    ledger.settle(last, b"values", b"receipt")
+    assert charge(ledger, FIRST).answered is not None
+    charge(ledger, SECOND)
+    ledger.verify()
 
 
 @pytest.mark.parametrize("settled", [False, True])

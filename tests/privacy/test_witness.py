@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 
 from privacy import checkpoint, merkle, signing
 from privacy.checkpoint import Checkpoint
+from privacy.consistency import Continuation, Statement, open_statement, sign_statement
 from privacy.errors import InputError, VerificationFailed
 from privacy.merkle import Tree
-from privacy.witness import Conflict, WitnessBook
+from privacy.witness import Conflict, NotJudged, WitnessBook
 from tests.privacy.fixed_signer import FixedSigner
 from tests.privacy.full_disk import full_disk
 
 SIGNER, OTHER = FixedSigner(2), FixedSigner(3)
 VERIFIER = signing.verifier(SIGNER.public)
+SAID = b"what the site signed"
 NORTH, SOUTH = checkpoint.origin_of("North"), checkpoint.origin_of("South & West")
 
 
@@ -44,7 +46,10 @@ def book(tmp_path: Path) -> WitnessBook:
 
 
 def accept(book: WitnessBook, log: Log, proof: tuple[bytes, ...] = ()) -> Checkpoint:
-    return book.accept(log.note, log.head.origin, VERIFIER, proof)
+    """Shown with the site's word on whatever head is held."""
+    held = book.held().get(log.head.origin)
+    said = (Continuation(log.head.size, held, proof),) if held else ()
+    return book.accept(log.note, log.head.origin, VERIFIER, said, SAID)
 
 
 def test_a_book_without_a_folder_holds_nothing_and_makes_none(book: WitnessBook) -> None:
@@ -85,7 +90,8 @@ def test_the_same_head_again_is_fine_with_whatever_proof_and_cosignatures(book: 
     accept(book, log)
     cosigned = checkpoint.cosign(log.note, SOUTH, OTHER, 1_763_000_000)
     for note in (log.note, cosigned):
-        assert book.accept(note, NORTH, VERIFIER, (bytes(32),)) == log.head
+        for said in ((), (Continuation(5, log.head, (bytes(32),)),)):
+            assert book.accept(note, NORTH, VERIFIER, said) == log.head
     assert book.notes() == {NORTH: log.note}
 
 
@@ -128,13 +134,13 @@ def test_a_log_that_goes_back_is_refused_and_both_notes_are_kept(book: WitnessBo
     again = WitnessBook(book.folder)
     assert again.conflicts() == (NORTH,)
     evidence = again.conflict(NORTH)
-    assert (evidence.held, evidence.shown) == (held.note, shown.note)
+    assert (evidence.held, evidence.shown, evidence.statement) == (held.note, shown.note, SAID)
     for note in (evidence.held, evidence.shown):
         checkpoint.open_note(note, NORTH, VERIFIER)  # anybody with the log's key can judge them
     assert again.held() == {NORTH: held.head}
 
 
-def test_an_old_note_shown_again_looks_like_a_log_put_back_from_a_backup(book: WitnessBook) -> None:
+def test_an_old_note_whose_site_says_it_has_no_proof_is_of_a_log_put_back_from_a_backup(book: WitnessBook) -> None:
     old, new = Log(5), Log(9)
     accept(book, old)
     accept(book, new, new.since(5))
@@ -147,7 +153,7 @@ def test_an_old_note_shown_again_looks_like_a_log_put_back_from_a_backup(book: W
 def test_an_old_note_with_proof_that_the_held_one_extends_it_is_refused_but_no_evidence(book: WitnessBook) -> None:
     old, new = Log(5), Log(9)
     accept(book, new)
-    with pytest.raises(VerificationFailed, match="got its older 5"):
+    with pytest.raises(NotJudged, match="got its older 5"):
         accept(book, old, new.since(5))
     assert book.conflicts() == ()
     assert book.held() == {NORTH: new.head}
@@ -180,19 +186,29 @@ def test_notes_that_anybody_could_have_made_are_refused_and_no_evidence(
     held = Log(5)
     accept(book, held)
     with pytest.raises(VerificationFailed, match=r"expected log|expected one signature"):
-        book.accept(log.note, origin, VERIFIER, ())
+        book.accept(log.note, origin, VERIFIER)
     assert book.conflicts() == ()
     assert book.held() == {NORTH: held.head}
 
 
-def test_a_proof_that_is_out_of_date_is_refused_and_no_evidence(book: WitnessBook) -> None:
-    accept(book, Log(9))
-    longer = Log(12)
-    for since in (0, 8, 10):
-        with pytest.raises(VerificationFailed, match="since 9 entries"):
-            book.accept(longer.note, NORTH, VERIFIER, longer.since(since), since=since)
+@pytest.mark.parametrize("shown", [Log(12), Log(7)], ids=["larger", "smaller"])
+def test_nothing_is_held_against_a_site_that_has_said_nothing_of_the_very_head_that_is_held(
+    book: WitnessBook, shown: Log
+) -> None:
+    """It was asked of another head, or at another size, or the root is not the one that it was asked of."""
+    held, size = Log(9), shown.head.size
+    accept(book, held)
+    for said in (
+        [],
+        [Continuation(size, Log(8).head, ()), Continuation(size, Log(10).head, ())],
+        [Continuation(size - 1, held.head, ()), Continuation(size + 1, held.head, ())],
+        [Continuation(size, Log(9, "other").head, ())],
+        [Continuation(size, Log(9, origin=SOUTH).head, ())],
+    ):
+        with pytest.raises(NotJudged, match="since 9 entries"):
+            book.accept(shown.note, NORTH, VERIFIER, said, SAID)
     assert book.conflicts() == ()
-    assert book.accept(longer.note, NORTH, VERIFIER, longer.since(9), since=9) == longer.head
+    assert book.held() == {NORTH: held.head}
 
 
 # Decided by a person
@@ -239,12 +255,12 @@ def test_evidence_survives_the_process_that_found_it(tmp_path: Path) -> None:
         "import os, sys; from pathlib import Path\n"
         "from privacy import signing; from privacy.witness import WitnessBook\n"
         "folder, note, public = sys.argv[1:]\n"
-        "try: WitnessBook(Path(folder)).accept(note, 'kith/North', signing.verifier(bytes.fromhex(public)), ())\n"
+        "try: WitnessBook(Path(folder)).accept(note, 'kith/North', signing.verifier(bytes.fromhex(public)))\n"
         "except BaseException: os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(book.folder), shown.note, SIGNER.public.hex()])
     assert done.returncode == -9
-    assert book.conflict(NORTH) == Conflict(NORTH, "forked", held.note, shown.note, ())
+    assert book.conflict(NORTH) == Conflict(NORTH, "forked", held.note, shown.note, b"")
     with pytest.raises(VerificationFailed, match="nobody resolved"):
         accept(book, held)
 
@@ -297,13 +313,13 @@ def test_a_spoiled_file_is_not_read_as_no_file(book: WitnessBook, content: bytes
 
 def test_of_several_at_once_one_is_held_and_the_others_proofs_are_out_of_date(book: WitnessBook) -> None:
     """The race that c2sp.org/tlog-witness describes: the smaller one must not be put back over the larger."""
-    accept(book, Log(4))
+    held = accept(book, Log(4))
     logs = [Log(size) for size in (8, 16, 6, 12)]
 
     def tried(log: Log) -> bool:
         try:
-            book.accept(log.note, NORTH, VERIFIER, log.since(4), since=4)
-        except VerificationFailed:
+            book.accept(log.note, NORTH, VERIFIER, [Continuation(log.head.size, held, log.since(4))])
+        except NotJudged:
             return False
         return True
 
@@ -315,14 +331,15 @@ def test_of_several_at_once_one_is_held_and_the_others_proofs_are_out_of_date(bo
 
 
 def test_evidence_is_the_golden_file(book: WitnessBook, golden: Callable[[str, bytes], None]) -> None:
-    accept(book, Log(9))
+    held = accept(book, Log(9))
     shown, proof = lies("unproven: a proof from another size")
+    said = Statement("run-1", NORTH, (Continuation(12, held, proof),))
     with pytest.raises(VerificationFailed):
-        accept(book, shown, proof)
+        book.accept(shown.note, NORTH, VERIFIER, said.continuations, sign_statement(said, SIGNER))
     data = next((book.folder / "conflicts").iterdir()).read_bytes()
     golden("conflict.json", data)
     assert Conflict.from_bytes(data, "evidence") == book.conflict(NORTH)
-    assert book.conflict(NORTH).proof == proof
+    assert open_statement(book.conflict(NORTH).statement, "run-1", NORTH, VERIFIER) == said
 
 
 def test_files_and_folders_are_for_their_owner_alone(book: WitnessBook) -> None:

@@ -26,7 +26,7 @@ def kith(*arguments: str | Path) -> Result:
 
 
 def accept(folder: Path, note: str) -> None:
-    WitnessBook(folder).accept(note, LOG, signing.verifier(SIGNER.public), ())
+    WitnessBook(folder).accept(note, LOG, signing.verifier(SIGNER.public))
 
 
 @pytest.fixture

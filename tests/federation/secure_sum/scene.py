@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.secure_sum.at_coordinator import SumOfRun
-from federation.secure_sum.site_sums import SiteSums
+from federation.secure_sum.site_sums import SumsAtSite
 from federation.secure_sum.sum_store import SumStore
 from federation.wire import Unmasked
 from models.planning import sharing
@@ -60,7 +60,7 @@ class Scene:
     plan: Plan
     folder: Path
     seed: object = 0
-    sums: dict[str, SiteSums] = field(default_factory=dict)
+    sums: dict[str, SumsAtSite] = field(default_factory=dict)
     starts: int = 0
 
     def __post_init__(self) -> None:
@@ -71,12 +71,12 @@ class Scene:
         for name in self.names:
             self.open(name)
 
-    def open(self, name: str) -> SiteSums:
+    def open(self, name: str) -> SumsAtSite:
         """A site's process, started anew on what it has on disk: other randomness, nothing in memory."""
         self.starts += 1
         store = SumStore(self.folder / name / "sums.sqlite")
         source = random_of(self.seed, name, self.starts)
-        self.sums[name] = SiteSums(name, self.signers[name], store, lambda: self.keys, source)
+        self.sums[name] = SumsAtSite(name, self.signers[name], store, lambda: self.keys, source)
         return self.sums[name]
 
     def set_up(self, advertising: Collection[str] = (), sharing: Collection[str] = ()) -> None:

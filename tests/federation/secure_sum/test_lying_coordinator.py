@@ -197,8 +197,8 @@ def test_a_key_put_in_place_of_a_sites_own_is_refused(tmp_path: Path) -> None:
     scene = Scene(plan_of(3), tmp_path)
     adverts = [scene.sums[name].advert(RUN, scene.plan) for name in scene.names]
     real = read_advert(adverts[1], RUN, scene.plan, scene.keys)
-    mine = tuple(AgreementKey.generate().public for _ in real.masks)
-    forged = Advert(RUN, real.plan, real.site, AgreementKey.generate().public, mine, real.commitments)
+    mine = tuple(AgreementKey(bytes([n] * 32)).public for n in range(len(real.masks)))
+    forged = Advert(RUN, real.plan, real.site, AgreementKey(bytes([99] * 32)).public, mine, real.commitments)
     unsigned = Envelope(*_parts(adverts[1], payload=forged.to_bytes())).to_bytes()
     resigned = sign_advert(forged, FixedSigner(99))
     by_another_site = sign_advert(forged, scene.signers[scene.names[2]])
