@@ -59,7 +59,8 @@ def site_at(folder: Path, count: int = PEOPLE) -> Site:
     people(folder / "records", count)
     noise = "seeded-for-tests:1"
     site = create_site(folder / "site", SITE, folder / "records", contract, budget(), noise)
-    create_group(folder / "group", contract, [site])  # each in one of its own: they are variants of one site
+    elsewhere = create_site(folder / "elsewhere", "Elsewhere", folder / "records", contract, budget(), noise)
+    create_group(folder / "group", contract, [site, elsewhere])  # each in one of its own: they are variants of one site
     return site
 
 

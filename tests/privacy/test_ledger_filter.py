@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from privacy import amounts, entries
-from privacy.balance import Balance
+from privacy.balance import MAX_ATTEMPTS, Balance
 from privacy.budget import Budget
 from privacy.entries import Charged, Reserved
 from privacy.errors import BudgetExceeded, Refused
@@ -254,6 +254,8 @@ class OpenRun:
     done: int = 0
     pending: Charge | None = None
     """The latest charge of the latest release, if it is not settled."""
+    attempts: int = 0
+    """Charges of the latest release."""
 
     def release(self, number: int) -> tuple[str, int]:
         names = [(event.name, index) for event in self.plan.events for index in range(event.times)]
@@ -333,6 +335,10 @@ class Spending(RuleBasedStateMachine):
         if number == times:
             return
         once, release = run.once(number), run.release(number)
+        if repeated and run.attempts == MAX_ATTEMPTS:
+            with pytest.raises(Refused, match="rule 7"):
+                self.ledger.charge(name, run.plan, *release, STATE)
+            return
         if repeated and run.charged + run.held + once > min(self.caps["all"], self.caps[run.group]):
             with pytest.raises(BudgetExceeded):
                 self.ledger.charge(name, run.plan, *release, STATE)
@@ -343,7 +349,7 @@ class Spending(RuleBasedStateMachine):
         else:
             run.held -= once
             run.done += 1
-        run.pending = self.ledger.charge(name, run.plan, *release, STATE)
+        run.pending, run.attempts = self.ledger.charge(name, run.plan, *release, STATE), 1 + repeated * run.attempts
         assert run.pending.answered is None
         run.charged += once
         self.total[self.period, run.group] += once
