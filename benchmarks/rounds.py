@@ -23,6 +23,7 @@ from federation.exchange import Exchanges
 from federation.group import Group, load_group
 from federation.rounds import Rounds
 from federation.run_log import RunLog
+from federation.run_settings import DEADLINE
 from federation.site import load_site
 from federation.training_run import plan_run
 from models.evaluation import fit_noisy
@@ -104,7 +105,7 @@ def _exchanges(
     """Seconds of the first exchange, and of gradient exchanges by turns with the same sums bare."""
     plan = plan_run(group, settings("exchanges", turns + 1))
     with RunLog(folder) as log:
-        exchanges = Exchanges(embedded_grid(made.sites), group.signer, group.keys.trusted().sites, log)
+        exchanges = Exchanges(embedded_grid(made.sites), group.signer, group.keys.trusted().sites, log, DEADLINE)
         rounds = Rounds(exchanges, Checkpoints(folder / "checkpoints"), log, "exchanges", plan)
         progress("first exchange")
         first = timed(lambda: rounds.release(SECOND_MOMENTS, 0, b""))

@@ -7,10 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from federation.group import ROOTS_FILE, create_group
+from federation.group import create_group
 from federation.run_settings import Settings
 from federation.site import create_site
 from privacy.budget import first_budget
+from privacy.key_folder import ROOTS_FILE
 from records.sample.group import write_sample_group
 
 DELTA: Final = Decimal("0.00001")
