@@ -144,3 +144,10 @@ def test_metrics_are_served_until_it_is_stopped(folder: Path, number: signal.Sig
     finally:
         process.kill()
         assert process.communicate()[1] == ""
+
+
+def test_settings_beside_resume_are_refused_as_the_run_has_its_own() -> None:
+    asked = ("train", "--group", "group", "--site", "site", "--resume", "run-1", "--epsilon", "9", "--rounds", "3")
+    done = subprocess.run([*KITH[:-1], *asked], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 2
+    assert "--resume: expected no other settings than the run began with, got epsilon, rounds" in done.stderr

@@ -207,7 +207,7 @@ def test_a_secure_sum_of_two_sites_is_refused() -> None:
         run_audit(contract_of(*COLUMNS), "retention", Decimal(1), DELTA, "secure-sum")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_under_a_secure_sum_the_twin_has_the_noise_of_the_honest_sites(pool: Executor) -> None:
     """Ten sites, seven of whom must reply, one of whom may collude: the noise of six shares is what protects."""
     plan = plan_at_epsilon(SPACE, {f"site {n}": 9 for n in range(10)}, "retention", Decimal(8), DELTA, "secure-sum")

@@ -162,6 +162,7 @@ def test_what_would_help_is_the_first_step_that_does() -> None:
     assert not found.masks, "two sites can not add up under masks"
 
 
+@pytest.mark.long
 def test_masks_are_said_to_help_where_the_forecast_under_masks_is_useful() -> None:
     people = {f"site {n}": 60 for n in range(8)}
     found = what_would_help(SPACE, plan_of(people, "0.2"), Decimal("0.2"))

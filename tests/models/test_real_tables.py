@@ -35,7 +35,7 @@ def test_the_school_file_is_read_whole() -> None:
 
 
 @needs_school
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("epsilon", "error"), [("6", 0.0224), ("1", 0.0238)])
 def test_schools_reach_the_published_error_at_a_budget_that_is_proved(epsilon: str, error: float) -> None:
     table = school_table(DATA / FILE)
@@ -46,7 +46,7 @@ def test_schools_reach_the_published_error_at_a_budget_that_is_proved(epsilon: s
 
 
 @needs_jobchange
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("trust", "least"), [("secure-sum", 0.785), ("local", 0.765)])
 def test_ds_jobchange_by_city(trust: str, least: float) -> None:
     table = read_table(JOBCHANGE)
