@@ -142,6 +142,23 @@ def test_purging_does_not_wait_for_ever_for_a_reader_on_postgresql(
         store.purge()
 
 
+def test_purging_says_so_if_a_transaction_that_reads_none_of_it_may_still_see_deleted_rows_on_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "PURGE_SECONDS", 1)
+    with store_of_kind("postgresql", tmp_path / "alder") as store:
+        with store.writing() as connection:
+            add_person(connection, CANARY)
+        with store.reading() as reader:
+            reader.execute(sa.select(1)).all()  # a snapshot, and no lock
+            with store.writing() as connection:
+                connection.execute(sa.delete(person))
+            with pytest.raises(KithError, match="still sees deleted rows"):
+                store.purge()
+        store.purge()
+        assert CANARY.encode() not in relation_file(store, "person")
+
+
 def relation_file(store: Store, relation: str) -> bytes:
     run_raw(store, "CHECKPOINT")
     ((content,),) = run_raw(store, f"SELECT pg_read_binary_file(pg_relation_filepath('{relation}'))")
