@@ -30,7 +30,8 @@ def subject(number):
     return f"{number:032x}"
 
 
-ANN, BOB, CARL = subject(0xA), subject(0xB), subject(0xC)
+ANN, BOB, CARL = "5a" * 16, "5b" * 16, "5c" * 16
+"""Looked for in files: no end of the zeros before a log's first entry, and the next hash's first digit, may be one."""
 
 
 def contract(as_of="2026-03-31", horizon=6, registry=REGISTRY, change=lambda text: text):
